@@ -1,0 +1,257 @@
+"""The command `asm-rh`: classify, train, eval, info."""
+
+import argparse
+import json
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+from . import __version__
+
+FORMATS = ("json", "csv", "jsonl", "audacity", "raven")
+
+
+def main(argv=None) -> int:
+    """Runs one command; what goes wrong for the user's sake is one line on standard error and exit code 2, Ctrl-C is 130."""
+    args = build_parser().parse_args(argv)
+    try:
+        return args.run(args) or 0
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 0
+    except (ValueError, OSError) as error:
+        print(f"asm-rh: error: {error}", file=sys.stderr)
+        return 2
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands and their flags."""
+    parser = argparse.ArgumentParser(prog="asm-rh", description="Live, explainable audio classification with mixer models.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    add_classify(commands.add_parser("classify", help="score sound files"))
+    add_train(commands.add_parser("train", help="train on your own recordings"))
+    add_eval(commands.add_parser("eval", help="judge a model on labelled recordings"))
+    add_info(commands.add_parser("info", help="say what a model is"))
+    return parser
+
+
+def add_model(parser):
+    parser.add_argument("--model", default="asm-rh-keywords", help="folder, shipped name or Hub id (default: %(default)s)")
+    parser.add_argument("--device", help="cpu, cuda or mps (default: the best there is)")
+
+
+def add_classify(parser):
+    parser.add_argument("files", nargs="+", metavar="FILE")
+    add_model(parser)
+    parser.add_argument("--top-k", type=int, default=5, help="classes listed per file (default: %(default)s)")
+    parser.add_argument("--window-seconds", type=float, help="length of a window (default: the model's)")
+    parser.add_argument("--hop-seconds", type=float, help="from one window's start to the next (default: half a window)")
+    parser.add_argument("--threshold", type=float, help="score from which an event is reported (default: the model's)")
+    parser.add_argument("--format", choices=FORMATS, default="json", help="json and jsonl hold windows, the others events")
+    parser.add_argument("-o", "--output", type=Path, help="file to write (default: standard output)")
+    parser.set_defaults(run=run_classify)
+
+
+def run_classify(args):
+    from .classifier import Classifier
+
+    if args.top_k < 1:
+        raise ValueError(f"--top-k {args.top_k}: expected at least 1")
+    classifier, parts, failed = Classifier(args.model, args.device), [], 0
+    for path in args.files:
+        try:
+            found = classifier.windows(path, args.window_seconds, args.hop_seconds, name=path)
+        except (ValueError, OSError) as error:
+            if len(args.files) == 1:
+                raise
+            print(f"asm-rh: error: {error}", file=sys.stderr)
+            failed += 1
+            continue
+        parts.append(render(found, args, classifier.config.threshold))
+    if not parts:
+        raise ValueError(f"none of {len(args.files)} files could be scored")
+    write(join(parts, args.format), args.output)
+    return 1 if failed else 0
+
+
+def render(found, args, default_threshold):
+    """One file's result in the wanted format; a dict for json."""
+    if args.format == "json":
+        return found.to_dict(top_k=args.top_k)
+    if args.format == "jsonl":
+        return found.to_jsonl()
+    threshold = default_threshold if args.threshold is None else args.threshold
+    return getattr(found, f"to_{args.format}")(threshold=threshold)
+
+
+def join(parts, form):
+    """Results of several files as one text; a table keeps one header."""
+    if form == "json":
+        return json.dumps(parts, indent=2, ensure_ascii=False) + "\n"
+    if form in ("csv", "raven"):
+        return parts[0] + "".join(part.split("\n", 1)[1] for part in parts[1:])
+    return "".join(parts)
+
+
+def write(text, path):
+    """To a file, or to standard output."""
+    if path is None:
+        sys.stdout.write(text)
+    else:
+        path.write_text(text, encoding="utf-8")
+
+
+def add_data(parser):
+    parser.add_argument("--data", type=Path, action="append", default=[], help="folder of recordings; may be given several times")
+    parser.add_argument("--layout", choices=("folder", "speech-commands"), default="folder", help="what the folders below --data mean")
+    parser.add_argument("--group-pattern", help="regular expression whose first group, in a file's stem, is the speaker or source")
+    parser.add_argument("--cache", type=Path, help="feature cache (.npz): read if there, else written from --data")
+    parser.add_argument("--valid-share", type=float, default=0.1, help="share of speakers for validation (default: %(default)s)")
+    parser.add_argument("--test-share", type=float, default=0.1, help="share of speakers for testing (default: %(default)s)")
+    parser.add_argument("--split-seed", type=int, default=0)
+
+
+def add_train(parser):
+    add_data(parser)
+    parser.add_argument("--preset", default="asm-rh-tiny-1s", help="sizes and front end (default: %(default)s)")
+    parser.add_argument("--kind", help="asm-rh, asm-h, asm-r or asm (default: the preset's)")
+    parser.add_argument("--roll", choices=("paper", "grid", "off"))
+    parser.add_argument("--hermit", choices=("lossless", "truncated", "off"))
+    parser.add_argument("--window-seconds", type=float, help="length of a window (default: the preset's)")
+    parser.add_argument("--run-dir", type=Path, required=True, help="folder for weights, history and the state to resume from")
+    parser.add_argument("--resume", action="store_true", help="go on where the run in --run-dir stopped")
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--clips-per-epoch", type=int, default=0, help="draw that many by weight (default: every clip once)")
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--label-smoothing", type=float, default=0.1)
+    parser.add_argument("--mixup", type=float, default=0.0, help="share of clips mixed with another")
+    parser.add_argument("--finish-share", type=float, default=0.0, help="last part of the epochs, with fewer approximate clips")
+    parser.add_argument("--finish-approximate", type=float, default=0.0, help="weight that approximate clips keep in it")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, help="processor threads (default: torch's choice)")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--no-bf16", action="store_true", help="float32 throughout")
+    parser.set_defaults(run=run_train)
+
+
+def run_train(args):
+    import torch
+
+    from .train import TrainConfig, fit
+
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    model_config, cache = training_data(args)
+    config = TrainConfig(
+        epochs=args.epochs, clips_per_epoch=args.clips_per_epoch, batch_size=args.batch_size, learning_rate=args.learning_rate,
+        label_smoothing=args.label_smoothing, finish_share=args.finish_share, finish_approximate=args.finish_approximate,
+        seed=args.seed, bf16=not args.no_bf16, device=args.device, augment=augmentation(args),
+    )
+    with resumable(args.run_dir):
+        history = fit(model_config, cache.of_split("train"), cache.of_split("valid"), config, args.run_dir, args.resume, progress_printer())
+    best = history.best
+    print(f"best epoch {best['epoch']}: validation accuracy {best['valid_accuracy']:.4f}; weights in {args.run_dir}")
+
+
+def augmentation(args):
+    """The default augmentation with the wanted mixup."""
+    from .augment import AugmentConfig
+
+    return AugmentConfig(mixup_probability=args.mixup)
+
+
+def training_data(args):
+    """The model configuration and the feature cache that the flags ask for."""
+    from .config import preset
+    from .feature_cache import FeatureCache
+
+    changes = {k: getattr(args, k) for k in ("kind", "roll", "hermit", "window_seconds") if getattr(args, k) is not None}
+    if args.cache and args.cache.exists():
+        cache = FeatureCache.load(args.cache)
+        return preset(args.preset, ordered_labels(cache.label.tolist()), **changes), cache
+    clips = read_clips(args)
+    config = preset(args.preset, ordered_labels([clip.label for clip in clips]), **changes)
+    cache = build_cache(clips, config, args.cache)
+    return config, cache
+
+
+def read_clips(args):
+    """Clips of every --data folder, split by speaker."""
+    from .datasets import DataError, read_folder, read_speech_commands, split_by_group
+
+    if not args.data:
+        raise DataError("nothing to read: give --data FOLDER, or --cache FILE of an earlier run")
+    clips = []
+    for root in args.data:
+        clips += read_speech_commands(root) if args.layout == "speech-commands" else read_folder(root, args.group_pattern)
+    return split_by_group(clips, args.valid_share, args.test_share, args.split_seed)
+
+
+def build_cache(clips, config, path):
+    """Features of the clips, with progress; kept in `path` where one is given."""
+    from tqdm import tqdm
+
+    from .feature_cache import build
+
+    cache = build(clips, config, progress=lambda items: tqdm(items, desc="features", unit="clip", file=sys.stderr))
+    for line in cache.skipped:
+        print(f"left out: {line}", file=sys.stderr)
+    if path:
+        cache.save(path)
+    return cache
+
+
+def ordered_labels(labels):
+    """Class names in alphabetical order, reserved ones last."""
+    return tuple(sorted(set(labels), key=lambda name: (name.startswith("_"), name)))
+
+
+@contextmanager
+def resumable(run_dir):
+    """Says how to go on when the user interrupts."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"\nstopped; finished epochs are kept. Go on with the same command and --resume (run folder {run_dir})", file=sys.stderr)
+        raise
+
+
+def progress_printer():
+    """One line that rewrites itself in a terminal, a line per report elsewhere."""
+    tty = sys.stderr.isatty()
+    return lambda line: print(("\r\x1b[K" if tty else "") + line, end="" if tty else "\n", file=sys.stderr, flush=True)
+
+
+def add_eval(parser):
+    parser.add_argument("model", metavar="MODEL", help="folder, shipped name or Hub id")
+    add_data(parser)
+    parser.add_argument("--device")
+    parser.add_argument("--split", choices=("train", "valid", "test", "all"), default="test")
+    parser.add_argument("-o", "--output", type=Path, help="write the JSON here (default: standard output)")
+    parser.set_defaults(run=run_eval)
+
+
+def run_eval(args):
+    from .classifier import Classifier
+    from .evaluate import evaluate
+
+    classifier = Classifier(args.model, args.device)
+    clips = [clip for clip in read_clips(args) if args.split in ("all", clip.split)]
+    write(json.dumps(evaluate(classifier, clips), indent=2) + "\n", args.output)
+
+
+def add_info(parser):
+    parser.add_argument("model", metavar="MODEL", help="folder, shipped name, Hub id, or a preset's name")
+    parser.add_argument("--json", action="store_true", help="as JSON")
+    parser.set_defaults(run=run_info)
+
+
+def run_info(args):
+    from .info import describe, describe_text
+
+    facts = describe(args.model)
+    print(json.dumps(facts, indent=2, ensure_ascii=False) if args.json else describe_text(facts))

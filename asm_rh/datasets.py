@@ -1,0 +1,151 @@
+"""Recordings on disk, as lists of labelled clips, and splits that keep a speaker on one side."""
+
+import hashlib
+import re
+from collections import Counter, defaultdict
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from .config import NOISE, SILENCE, UNKNOWN
+
+AUDIO_ENDINGS = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac", ".webm", ".aif", ".aiff"}
+KEYWORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
+SPLITS = ("train", "valid", "test")
+
+
+class DataError(ValueError):
+    """Data that cannot be trained or judged on as it is."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One labelled stretch of a recording; `start` and `end` in seconds, `group` what must stay on one side of a split (a speaker)."""
+
+    path: Path
+    label: str
+    group: str
+    split: str | None = None
+    start: float = 0.0
+    end: float | None = None
+
+
+def read_speech_commands(root, words=KEYWORDS) -> list[Clip]:
+    """Clips of a folder in Speech Commands' layout: `word/speaker_nohash_take.wav`, official lists where present.
+
+    `words` keep their names, other words become `_unknown_`, `_silence_` stays. Long files of `_background_noise_` are silence,
+    cut into seconds by the reader of features. Raises DataError when there is no audio.
+    """
+    root = _existing(root)
+    lists = _official_lists(root)
+    clips = []
+    for path in audio_files(root):
+        folder = path.parent.name
+        label = folder if folder in words else SILENCE if folder in (SILENCE, NOISE) else UNKNOWN
+        clips.append(Clip(path, label, _speaker(path, folder), lists.get(f"{folder}/{path.stem}")))
+    if lists:  # what the official lists leave out is for training
+        clips = [clip if clip.split else replace(clip, split="train") for clip in clips]
+    return clips
+
+
+def read_folder(root, group_pattern: str | None = None) -> list[Clip]:
+    """Clips of a folder of classes, nested or not: the first folder below `root` is the label.
+
+    Where it holds only `train`, `valid` and `test`, those are the splits and the next folder is the label. `group_pattern` is a regular
+    expression whose first group, searched in the file's stem, is the speaker or source; without one every file is its own group.
+    """
+    root = _existing(root)
+    files = audio_files(root)
+    tops = {path.relative_to(root).parts[0] for path in files}
+    given = tops <= {*SPLITS, "validation", "val"}
+    clips = []
+    for path in files:
+        parts = path.relative_to(root).parts
+        split = {"validation": "valid", "val": "valid"}.get(parts[0], parts[0]) if given else None
+        parts = parts[1:] if given else parts
+        if len(parts) < 2:
+            raise DataError(f"{path} lies in no class folder: expected {root}/{'SPLIT/' if given else ''}CLASS/{path.name}")
+        clips.append(Clip(path, parts[0], _group(path, root, group_pattern), split))
+    return clips
+
+
+def audio_files(root) -> list[Path]:
+    """Every audio file below `root`, sorted, whatever the case of its ending; raises DataError when there is none."""
+    root = _existing(root)
+    files = sorted(p for p in root.rglob("*") if p.suffix.lower() in AUDIO_ENDINGS and not p.name.startswith("."))
+    if not files:
+        raise DataError(f"no audio in {root}: expected files ending in {', '.join(sorted(AUDIO_ENDINGS))}")
+    return files
+
+
+def hashed_split(group: str, valid: float = 0.1, test: float = 0.1, seed: int = 0) -> str:
+    """The split of a group by a hash of its name alone, so that adding data never moves anybody."""
+    digest = hashlib.sha1(f"{seed}/{group}".encode()).digest()
+    place = int.from_bytes(digest[:8], "big") / 2**64
+    return "test" if place < test else "valid" if place < test + valid else "train"
+
+
+def split_by_group(clips: list[Clip], valid: float = 0.1, test: float = 0.1, seed: int = 0) -> list[Clip]:
+    """Gives every clip without a split one, all clips of a group the same; splits that clips already have are kept.
+
+    Raises DataError when a group already lies in two splits, or a class has too few groups to be in every split.
+    """
+    known = {}
+    for clip in clips:
+        if clip.split and known.setdefault(clip.group, clip.split) != clip.split:
+            raise DataError(f"group {clip.group!r} is in two splits, {known[clip.group]} and {clip.split}: move it to one")
+    done = [replace(clip, split=clip.split or known.get(clip.group) or hashed_split(clip.group, valid, test, seed)) for clip in clips]
+    wanted = [name for name, share in zip(SPLITS, (1.0, valid, test)) if share > 0]
+    _check_classes(done, wanted)
+    return done
+
+
+def _check_classes(clips, wanted):
+    groups, places = defaultdict(set), defaultdict(Counter)
+    for clip in clips:
+        groups[clip.label].add(clip.group)
+        places[clip.label][clip.split] += 1
+    for label, names in groups.items():
+        missing = [name for name in wanted if not places[label][name]]
+        if not missing:
+            continue
+        if len(names) == 1:
+            raise DataError(
+                f"class {label!r} has one speaker or source, {next(iter(names))!r}, so it cannot be in {' and '.join(wanted)} at once: "
+                "add recordings of others, or give folders train/ valid/ test/"
+            )
+        raise DataError(
+            f"class {label!r} has {len(names)} speakers or sources and none of them fell into {' or '.join(missing)}: "
+            "add recordings of others, give larger shares, or another split seed"
+        )
+
+
+def _existing(root):
+    root = Path(root)
+    if not root.is_dir():
+        raise DataError(f"no folder {root}: expected one with audio files")
+    return root
+
+
+def _official_lists(root):
+    lists = {}
+    for name, split in (("validation_list.txt", "valid"), ("testing_list.txt", "test")):
+        if (root / name).is_file():
+            for line in (root / name).read_text().split():
+                lists[line.rsplit(".", 1)[0]] = split
+    return lists
+
+
+def _speaker(path, folder):
+    if folder in (NOISE, SILENCE):
+        return f"{folder}/{path.stem}"
+    name = re.sub(r"_nohash_\d+$", "", path.stem)
+    return name.rsplit("_", 1)[-1]  # `_unknown_` files of the test archive put the word first
+
+
+def _group(path, root, pattern):
+    if pattern is None:
+        return str(path.relative_to(root))
+    found = re.search(pattern, path.stem)
+    if not found or not found.groups():
+        raise DataError(f"group pattern {pattern!r} finds no group in {path.name!r}: expected one pair of brackets that matches the speaker")
+    return found.group(1)

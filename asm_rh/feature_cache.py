@@ -1,0 +1,143 @@
+"""Raw log-mel features of many clips in one .npz file: written once from audio, trained from many times."""
+
+import json
+import os
+import tempfile
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from .audio import AudioError, decode, resample
+from .config import ModelConfig
+from .datasets import Clip, DataError
+from .frontends import FRONTENDS
+
+LEAST_FILLED = 0.5  # a clip's last window is kept when at least this share of it is sound
+COLUMNS = ("label", "group", "split")
+
+
+@dataclass
+class FeatureCache:
+    """Raw log-mel (rows, frames, bands) float16 and, per row, `label`, `group`, `split` and how often to draw it, `weight`.
+
+    `approximate` marks rows that stand in for real recordings: training leaves them out of its last part. `skipped` lists unreadable files.
+    """
+
+    features: np.ndarray
+    label: np.ndarray
+    group: np.ndarray
+    split: np.ndarray
+    weight: np.ndarray = None
+    approximate: np.ndarray = None
+    frontend: dict = field(default_factory=dict)
+    skipped: list[str] = field(default_factory=list)
+
+    def __post_init__(self):
+        rows = len(self.features)
+        self.weight = np.ones(rows, np.float32) if self.weight is None else self.weight
+        self.approximate = np.zeros(rows, bool) if self.approximate is None else self.approximate
+        for name in (*COLUMNS, "weight", "approximate"):
+            if len(getattr(self, name)) != rows:
+                raise DataError(f"feature cache: {len(getattr(self, name))} values of {name} for {rows} rows of features")
+
+    def __len__(self):
+        return len(self.features)
+
+    def part(self, chosen) -> "FeatureCache":
+        """The rows where `chosen` (rows,) is true."""
+        columns = {name: getattr(self, name)[chosen] for name in ("features", *COLUMNS, "weight", "approximate")}
+        return FeatureCache(**columns, frontend=self.frontend)
+
+    def of_split(self, name: str) -> "FeatureCache":
+        """The rows of one split."""
+        return self.part(self.split == name)
+
+    def save(self, path) -> None:
+        """Writes the cache to an .npz file, whole or not at all."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        arrays = {name: getattr(self, name) for name in ("features", *COLUMNS, "weight", "approximate")}
+        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".npz")
+        os.close(handle)
+        try:
+            np.savez(temporary, **arrays, frontend=json.dumps(self.frontend))
+            os.replace(temporary, path)
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path) -> "FeatureCache":
+        """Reads what `save` writes; raises DataError for anything else."""
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                missing = [name for name in ("features", *COLUMNS) if name not in file]
+                if missing:
+                    raise DataError(f"{path} has no {', '.join(missing)}: expected a feature cache with features, {', '.join(COLUMNS)}")
+                columns = {name: file[name] for name in ("features", *COLUMNS, "weight", "approximate") if name in file}
+                frontend = json.loads(str(file["frontend"])) if "frontend" in file else {}
+        except (OSError, ValueError, EOFError) as error:
+            if isinstance(error, DataError):
+                raise
+            raise DataError(f"{path} is no feature cache (.npz): {error}") from error
+        return cls(**columns, frontend=frontend)
+
+
+def concatenate(caches: list[FeatureCache]) -> FeatureCache:
+    """One cache of all rows; raises DataError when the front ends differ."""
+    kinds = {json.dumps(cache.frontend, sort_keys=True) for cache in caches if cache.frontend}
+    if len(kinds) > 1:
+        raise DataError(f"the feature caches come from different front ends: {' and '.join(sorted(kinds))}")
+    names = ("features", *COLUMNS, "weight", "approximate")
+    columns = {name: np.concatenate([getattr(cache, name) for cache in caches]) for name in names}
+    frontend = next((cache.frontend for cache in caches if cache.frontend), {})
+    return FeatureCache(**columns, frontend=frontend, skipped=sum((cache.skipped for cache in caches), []))
+
+
+def build(clips: list[Clip], config: ModelConfig, hop_seconds: float | None = None, progress=lambda items: items) -> FeatureCache:
+    """Decodes clips, cuts long ones into windows every `hop_seconds` (default: one window) and computes their raw log-mel.
+
+    Unreadable files are listed in `skipped`, not fatal; raises DataError when nothing is left.
+    """
+    frontend = FRONTENDS[config.frontend.name](config.frontend, config.sample_rate)
+    rows, names, skipped = [], [], []
+    for clip in progress(clips):
+        try:
+            waves = clip_windows(clip, config, hop_seconds)
+        except AudioError as error:
+            skipped.append(f"{clip.path}: {error}")
+            continue
+        rows += [_log_mel(frontend, wave, config.window_frames) for wave in waves]
+        names += [(clip.label, clip.group, clip.split or "train")] * len(waves)
+    if not rows:
+        raise DataError(f"none of {len(clips)} files could be read; the first: {skipped[0] if skipped else 'no files given'}")
+    label, group, split = (np.array(column) for column in zip(*names))
+    return FeatureCache(np.stack(rows), label, group, split, frontend=raw_settings(config), skipped=skipped)
+
+
+def clip_windows(clip: Clip, config: ModelConfig, hop_seconds: float | None = None) -> list[np.ndarray]:
+    """The waveforms of a clip at the model's rate, each at most one window long."""
+    samples, rate = decode(clip.path)
+    samples = samples[round(clip.start * rate) : None if clip.end is None else round(clip.end * rate)]
+    wave = resample(samples, rate, config.sample_rate)
+    size = config.window_samples
+    hop = size if hop_seconds is None else round(hop_seconds * config.sample_rate)
+    parts = [wave[i : i + size] for i in range(0, len(wave), hop)]
+    return [part for i, part in enumerate(parts) if i == 0 or len(part) >= LEAST_FILLED * size]
+
+
+def raw_settings(config: ModelConfig) -> dict:
+    """The settings that decide raw features; centring and scaling come later and may change without a new cache."""
+    settings = {k: v for k, v in asdict(config.frontend).items() if k not in ("centre", "mean", "std", "padding")}
+    return {**settings, "sample_rate": config.sample_rate}
+
+
+def _log_mel(frontend, wave, frames):
+    """(frames, bands) float16; a short clip goes on with its quietest frame, as the pause around a word would."""
+    wave = np.pad(wave, (0, max(0, frontend.frame_samples - len(wave))))
+    with torch.inference_mode():
+        picture = frontend(torch.from_numpy(wave)[None])[0][:frames]
+        pause = picture[picture.mean(1).argmin()]
+        picture = torch.cat([picture, pause.expand(frames - len(picture), -1)])
+    return picture.half().numpy()

@@ -1,0 +1,66 @@
+"""What a model is, in numbers and words."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from .checkpoint import find, read_config
+from .config import PRESETS, ModelConfig, preset
+from .model import AudioMixer, count_macs, count_parameters
+
+
+def describe(source) -> dict:
+    """Facts of a folder, shipped name, Hub id or preset: kind, sizes, labels, front end, parameters, GMAC per window."""
+    folder = None
+    if str(source) in PRESETS and not _has_weights(source):
+        config = preset(str(source))
+    else:
+        folder = find(source)
+        config = read_config(folder)
+    return {"model": str(source), "weights": folder is not None, **facts(config)}
+
+
+def facts(config: ModelConfig) -> dict:
+    """The same from a configuration alone."""
+    with torch.device("meta"):
+        parameters = count_parameters(AudioMixer(config))
+    return {
+        "kind": config.kind, "roll": config.roll, "hermit": config.hermit, "output": config.output,
+        "depth": config.depth, "width": config.width, "tokens": config.tokens, "grid": list(config.grid),
+        "patch": list(config.patch), "stride": list(config.stride), "frames": config.frames,
+        "token_hidden": config.token_hidden, "channel_hidden": config.channel_hidden,
+        "window_seconds": config.window_seconds, "sample_rate": config.sample_rate, "threshold": config.threshold,
+        "parameters": parameters, "gmac": count_macs(config) / 1e9,
+        "labels": list(config.labels), "frontend": asdict(config.frontend),
+    }  # fmt: skip
+
+
+def describe_text(found: dict) -> str:
+    """`describe` for people."""
+    rows, columns = found["grid"]
+    front = found["frontend"]
+    lines = [
+        f"{found['model']}" + ("" if found["weights"] else "  (preset: sizes only, no weights)"),
+        f"  kind        {found['kind']}, roll {found['roll']}, hermit {found['hermit']}, {found['output']}",
+        f"  sizes       {found['depth']} blocks, width {found['width']}, {found['tokens']} tokens ({rows} in frequency x {columns} in time), "
+        f"hidden {found['token_hidden']} / {found['channel_hidden']}",
+        f"  window      {found['window_seconds']} s at {found['sample_rate']} Hz, patches {_by(found['patch'])} every {_by(found['stride'])} (bands x frames)",
+        f"  front end   {front['name']}: {front['bands']} bands, {front['low_hz']:.0f} to {front['high_hz']:.0f} Hz, "
+        f"{front['frame_seconds'] * 1000:.0f} ms every {front['hop_seconds'] * 1000:.0f} ms"
+        + (", each window centred" if front["centre"] else ""),
+        f"  parameters  {found['parameters']:,}",
+        f"  work        {found['gmac']:.3f} GMAC a window",
+        f"  labels      {len(found['labels'])}: {', '.join(found['labels'])}",
+    ]
+    return "\n".join(lines)
+
+
+def _by(pair):
+    return f"{pair[0]} x {pair[1]}"
+
+
+def _has_weights(source):
+    from .checkpoint import shipped_models
+
+    return str(source) in shipped_models() or Path(source).is_dir()

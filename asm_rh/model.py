@@ -1,0 +1,134 @@
+"""The classifier: front end, patches, mixing blocks, head. What predicts travels with the weights."""
+
+import torch
+from torch import nn
+from torch.nn.functional import pad
+
+from .activations import Switch, Tap
+from .config import ConfigError, ModelConfig
+from .frontends import FRONTENDS
+from .mixers import KINDS
+
+LAYER_NORM_EPS = 1e-6
+
+
+class Block(Switch, nn.Module):
+    """Two mixers, each behind a layer norm and inside a residual: X + M1(LN X), then U + M2(LN U) (arXiv 2402.18007, section 3).
+
+    Switched off, the block returns its input.
+    """
+
+    def __init__(self, config: ModelConfig, index: int):
+        super().__init__()
+        first, second = (mixer(config, index) for mixer in KINDS[config.kind])
+        self.names = (first.name, second.name)
+        self.norm1, self.norm2 = (nn.LayerNorm(config.width, LAYER_NORM_EPS) for _ in range(2))
+        self.add_module(first.name, first)
+        self.add_module(second.name, second)
+        self.drop_path = DropPath(config.drop_path * index / max(1, config.depth - 1))
+        self.out = Tap()
+
+    def forward(self, x):
+        if self.is_off:
+            return self.out(x)
+        first, second = (self._modules[name] for name in self.names)
+        x = x + self.drop_path(first(self.norm1(x)))
+        x = x + self.drop_path(second(self.norm2(x)))
+        return self.out(x)
+
+
+class DropPath(nn.Module):
+    """Stochastic depth: in training, leaves the branch out for some clips and scales the others up to keep the mean."""
+
+    def __init__(self, rate: float):
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x):
+        if not self.training or self.rate == 0:
+            return x
+        keep = torch.rand(len(x), *[1] * (x.ndim - 1), device=x.device) >= self.rate
+        return x * (keep / (1 - self.rate)).to(x.dtype)
+
+
+class AudioMixer(nn.Module):
+    """Waveforms to class logits, built from a ModelConfig.
+
+    Call with (B, samples) at `config.sample_rate`, up to one window long, in [-1, 1] -> (B, classes) logits.
+    """
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        for word, value, table in (("kind", config.kind, KINDS), ("frontend", config.frontend.name, FRONTENDS)):
+            if value not in table:
+                raise ConfigError(f"no {word} {value!r}; available: {', '.join(table)}")
+        self.config = config
+        self.frontend = FRONTENDS[config.frontend.name](config.frontend, config.sample_rate)
+        self.taps = nn.ModuleDict({name: Tap() for name in ("features", "patches", "embedding", "logits")})
+        self.stem = nn.Conv2d(1, config.width, config.patch, config.stride)
+        self.blocks = nn.ModuleList(Block(config, i) for i in range(config.depth))
+        self.norm = nn.LayerNorm(config.width, LAYER_NORM_EPS)
+        self.head = nn.Sequential(nn.LayerNorm(config.width, LAYER_NORM_EPS), nn.Linear(config.width, len(config.labels)))
+
+    def features(self, wave):
+        """(B, samples) -> normalised (B, frames, bands), padded to the configured number of frames."""
+        return self.normalise(self.frontend(wave))
+
+    def normalise(self, features):
+        """Raw front-end output (B, frames, bands) -> what the patches see: centred if configured, scaled, padded or cut."""
+        settings, frames = self.config.frontend, self.config.frames
+        if settings.centre:
+            features = features - features.mean((1, 2), keepdim=True)
+        features = (features[:, :frames] - settings.mean) / (2 * settings.std)
+        return pad(features, (0, 0, 0, frames - features.shape[1]), value=settings.padding)
+
+    def embed(self, wave):
+        """(B, samples) -> (B, width): the mean over tokens behind the last layer norm."""
+        return self.embed_features(self.features(wave))
+
+    def embed_features(self, features):
+        """Normalised features (B, frames, bands) -> (B, width)."""
+        features = self.taps["features"](features)
+        x = self.stem(features.transpose(1, 2).unsqueeze(1))  # (B, width, rows, columns)
+        x = self.taps["patches"](x.flatten(2).transpose(1, 2))  # (B, tokens, width), frequency-major
+        for block in self.blocks:
+            x = block(x)
+        return self.taps["embedding"](self.norm(x).mean(1))
+
+    def forward_features(self, features):
+        """Normalised features (B, frames, bands) -> (B, classes) logits."""
+        return self.taps["logits"](self.head(self.embed_features(features)))
+
+    def forward(self, wave):
+        return self.forward_features(self.features(wave))
+
+    def probabilities(self, logits):
+        """Logits -> scores in 0..1, by the configured softmax or sigmoid, in float32."""
+        logits = logits.float()
+        return logits.softmax(-1) if self.config.output == "softmax" else logits.sigmoid()
+
+    @classmethod
+    def from_pretrained(cls, source, revision=None, token=None, cache_dir=None, local_files_only=False) -> "AudioMixer":
+        """A model from a folder, a shipped name or a Hub id, in evaluation mode; see `asm_rh.checkpoint.load`."""
+        from .checkpoint import load
+
+        return load(source, revision=revision, token=token, cache_dir=cache_dir, local_files_only=local_files_only)
+
+    def save_pretrained(self, folder) -> None:
+        """Writes config.json and model.safetensors into `folder`."""
+        from .checkpoint import save
+
+        save(self, folder)
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Number of trained numbers."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def count_macs(config: ModelConfig) -> int:
+    """Multiply-accumulates of one window through stem and blocks; the fixed Hermitian transforms are not counted."""
+    patch = config.patch[0] * config.patch[1] * config.width * config.tokens
+    token = 2 * config.tokens * config.token_hidden * config.width
+    channel = 2 * config.width * config.channel_hidden * config.tokens
+    return patch + config.depth * (token + channel) + config.width * len(config.labels)

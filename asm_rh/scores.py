@@ -1,0 +1,312 @@
+"""Scores of a sound over time: one row per window, pooled for the whole clip, turned into events, written to files."""
+
+import csv
+import io
+import json
+import math
+import os
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+EXIT_BELOW_THRESHOLD = 0.15
+# Times are sums of floats: 0.1 + 0.2 must still touch 0.3.
+TIME_TOLERANCE_SECONDS = 1e-6
+SCORE_DECIMALS = 6
+
+CSV_COLUMNS = ("file", "start", "end", "label", "score", "peak_time")
+RAVEN_COLUMNS = (
+    "Selection", "View", "Channel", "Begin Time (s)", "End Time (s)", "Low Freq (Hz)", "High Freq (Hz)",
+    "Label", "Score",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Event:
+    """A stretch of time in which one label was heard.
+
+    `start`, `end` and `peak` in seconds; `score` is the highest score inside, `peak` the centre of the window with it.
+    """
+
+    label: str
+    start: float
+    end: float
+    score: float
+    peak: float
+
+
+@dataclass(eq=False)
+class WindowScores:
+    """The scores of every window of one sound.
+
+    `start`, `end` (N,) in seconds; `scores` (N, C) float32; `labels` C names; `padded` (N,) bool, True where the window
+    was longer than the sound left; `background` names of labels that are never reported as events; `file` its name.
+    Raises ValueError when the shapes disagree, times run backwards, scores are not finite or names are unknown.
+    """
+
+    start: np.ndarray
+    end: np.ndarray
+    scores: np.ndarray
+    labels: tuple[str, ...]
+    padded: np.ndarray | None = None
+    background: frozenset[str] = frozenset()
+    file: str | None = None
+
+    def __post_init__(self) -> None:
+        self.start = np.asarray(self.start, dtype=np.float64)
+        self.end = np.asarray(self.end, dtype=np.float64)
+        self.scores = np.asarray(self.scores, dtype=np.float32)
+        self.padded = np.zeros(self.start.shape, dtype=bool) if self.padded is None else np.asarray(self.padded, bool)
+        self.labels, self.background = _names(self.labels, "labels"), frozenset(_names(self.background, "background"))
+        self.file = None if self.file is None else os.fspath(self.file)
+        self._check_shapes()
+        self._check_values()
+
+    def _check_shapes(self) -> None:
+        count = len(self.start) if self.start.ndim == 1 else -1
+        expected = {"start": (count,), "end": (count,), "padded": (count,), "scores": (count, len(self.labels))}
+        got = {name: getattr(self, name).shape for name in expected}
+        if count < 0 or got != expected:
+            raise ValueError(
+                f"WindowScores: got shapes {got} and {len(self.labels)} labels, expected start, end and padded (N,) "
+                "and scores (N, labels)"
+            )
+
+    def _check_values(self) -> None:
+        if len(set(self.labels)) != len(self.labels) or not self.labels:
+            raise ValueError(f"labels: got {list(self.labels)}, expected at least one and each name once")
+        _check_known(self.background, self.labels, "background")
+        finite = np.isfinite(self.start).all() and np.isfinite(self.end).all()
+        if not finite or (self.end <= self.start).any() or (np.diff(self.start) < 0).any():
+            raise ValueError(
+                "window times: expected finite seconds, start in rising order and every end after its start"
+            )
+        if not np.isfinite(self.scores).all():
+            bad = int((~np.isfinite(self.scores)).sum())
+            raise ValueError(f"scores: got {bad} NaN or infinite of {self.scores.size}, expected finite numbers")
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    # ------------------------------------------------------------------------------------------ the whole clip
+
+    def pooled(self) -> np.ndarray:
+        """Return the scores for the whole clip, float32 (C,).
+
+        Without background labels the mean over the windows. With them the scores of the window that is most certain
+        of any other label, so that pauses do not hide the one word in a clip. Raises ValueError without windows.
+        """
+        if len(self) == 0:
+            raise ValueError("WindowScores: got 0 windows, expected at least one to give scores for the clip")
+        foreground = self._foreground()
+        if not self.background or not foreground:
+            return self.scores.mean(axis=0, dtype=np.float64).astype(np.float32)
+        return self.scores[self.scores[:, foreground].max(axis=1).argmax()].copy()
+
+    def top(self, k: int | None = 5) -> list[dict[str, Any]]:
+        """Return the `k` best labels of the whole clip (None: all) as [{"label": str, "score": float}], best first."""
+        if k is not None and (isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1):
+            raise ValueError(f"top: got {k!r}, expected a whole number from 1, or None for all labels")
+        pooled = self.pooled()
+        best = np.argsort(-pooled, kind="stable")[:k]
+        return [{"label": self.labels[index], "score": float(pooled[index])} for index in best]
+
+    def _foreground(self) -> list[int]:
+        return [index for index, label in enumerate(self.labels) if label not in self.background]
+
+    # ------------------------------------------------------------------------------------------ events
+
+    def events(
+        self,
+        threshold: float = 0.5,
+        exit_threshold: float | None = None,
+        min_duration_seconds: float = 0.0,
+        merge_seconds: float = 0.0,
+        thresholds: Mapping[str, float] | None = None,
+    ) -> list[Event]:
+        """Find when each label that is not background was heard, sorted by start.
+
+        An event opens at a window with score >= `threshold` (or its own in `thresholds`) and lasts while the score is
+        >= `exit_threshold` (default: threshold - 0.15, at least 0). Events of one label at most `merge_seconds` apart
+        become one; then those shorter than `min_duration_seconds` are dropped. Raises ValueError for thresholds outside
+        0 to 1, an exit above its threshold, unknown labels and negative seconds.
+        """
+        _check_seconds("min_duration_seconds", min_duration_seconds)
+        _check_seconds("merge_seconds", merge_seconds)
+        thresholds = dict(thresholds or {})
+        _check_known(thresholds, self.labels, "thresholds")
+        _threshold_pair("threshold", threshold, None if thresholds else exit_threshold)
+        for label, own in thresholds.items():
+            _threshold_pair(f"threshold of {label!r}", own, exit_threshold)
+        found = []
+        for index in self._foreground():
+            label = self.labels[index]
+            pair = _threshold_pair(f"threshold of {label!r}", thresholds.get(label, threshold), exit_threshold)
+            merged = _merge(self._runs(index, *pair), merge_seconds + TIME_TOLERANCE_SECONDS)
+            found += [e for e in merged if e.end - e.start >= min_duration_seconds - TIME_TOLERANCE_SECONDS]
+        return sorted(found, key=lambda event: (event.start, event.end))
+
+    def _runs(self, index: int, threshold: float, exit_threshold: float) -> Iterator[Event]:
+        column = self.scores[:, index]
+        heard = np.concatenate(([False], column >= exit_threshold, [False]))
+        edges = np.flatnonzero(heard[1:] != heard[:-1])
+        for first, stop in edges.reshape(-1, 2):
+            opened = np.flatnonzero(column[first:stop] >= threshold)
+            if opened.size:
+                yield self._event(index, first + opened[0], stop)
+
+    def _event(self, index: int, first: int, stop: int) -> Event:
+        best = first + int(self.scores[first:stop, index].argmax())
+        return Event(
+            label=self.labels[index],
+            start=float(self.start[first]),
+            end=float(self.end[first:stop].max()),
+            score=float(self.scores[best, index]),
+            peak=float(self.start[best] + self.end[best]) / 2,
+        )
+
+    # ------------------------------------------------------------------------------------------ writers
+
+    def to_dict(self, top_k: int | None = 5) -> dict[str, Any]:
+        """Return plain and exact {"file", "windows": [{"start", "end", "padded", "scores": {label: score}}], "top"}."""
+        return {"file": self.file, "windows": list(self._rows()), "top": self.top(top_k)}
+
+    def to_csv(self, path: str | os.PathLike | TextIO | None = None, **event_options: Any) -> str:
+        """Write the events as a table with the columns file, start, end, label, score, peak_time (seconds).
+
+        `path`: where to write, whole or not at all; a text file object; or None. `event_options` as of `events`.
+        Returns the text. Raises ValueError when the folder does not exist.
+        """
+        buffer = io.StringIO()
+        writer = csv.writer(buffer, lineterminator="\n")
+        writer.writerow(CSV_COLUMNS)
+        for event in self.events(**event_options):
+            start, end, peak = (f"{seconds:.3f}" for seconds in (event.start, event.end, event.peak))
+            writer.writerow((self.file or "", start, end, event.label, f"{event.score:.{SCORE_DECIMALS}f}", peak))
+        return _write(path, buffer.getvalue())
+
+    def to_jsonl(self, path: str | os.PathLike | TextIO | None = None) -> str:
+        """Write one window per line as {"file", "start", "end", "padded", "scores": {label: score}}.
+
+        Seconds with 3 decimals; `path` as of `to_csv`. Returns the text.
+        """
+        lines = []
+        for row in self._rows(seconds_digits=3, score_digits=SCORE_DECIMALS):
+            lines.append(json.dumps({"file": self.file, **row}, ensure_ascii=False, allow_nan=False) + "\n")
+        return _write(path, "".join(lines))
+
+    def to_audacity(self, path: str | os.PathLike | TextIO | None = None, **event_options: Any) -> str:
+        """Write the events as an Audacity label track, start<TAB>end<TAB>label; `path` and options as of `to_csv`."""
+        lines = [f"{e.start:.3f}\t{e.end:.3f}\t{_one_field(e.label)}\n" for e in self.events(**event_options)]
+        return _write(path, "".join(lines))
+
+    def to_raven(
+        self,
+        path: str | os.PathLike | TextIO | None = None,
+        low_hz: float = 0.0,
+        high_hz: float = 8000.0,
+        **event_options: Any,
+    ) -> str:
+        """Write the events as a Raven selection table, tab separated; `path` and options as of `to_csv`.
+
+        `low_hz`, `high_hz`: the edges of every box, as scores know no frequency. Raises ValueError when not low < high.
+        """
+        if not 0 <= low_hz < high_hz < math.inf:
+            raise ValueError(f"Raven table: got low_hz={low_hz!r}, high_hz={high_hz!r}, expected 0 <= low_hz < high_hz")
+        lines = ["\t".join(RAVEN_COLUMNS) + "\n"]
+        for number, event in enumerate(self.events(**event_options), start=1):
+            box = (f"{event.start:.3f}", f"{event.end:.3f}", f"{low_hz:.1f}", f"{high_hz:.1f}")
+            named = (_one_field(event.label), f"{event.score:.{SCORE_DECIMALS}f}")
+            lines.append("\t".join((str(number), "Spectrogram 1", "1", *box, *named)) + "\n")
+        return _write(path, "".join(lines))
+
+    def _rows(self, seconds_digits: int | None = None, score_digits: int | None = None) -> Iterator[dict[str, Any]]:
+        seconds, score = _rounder(seconds_digits), _rounder(score_digits)
+        rows = zip(self.start.tolist(), self.end.tolist(), self.padded.tolist(), self.scores.tolist(), strict=True)
+        for start, end, padded, scores in rows:
+            named = {label: score(value) for label, value in zip(self.labels, scores, strict=True)}
+            yield {"start": seconds(start), "end": seconds(end), "padded": padded, "scores": named}
+
+
+def _rounder(digits: int | None) -> Callable[[float], float]:
+    return float if digits is None else lambda value: round(value, digits)
+
+
+def _merge(events: Iterator[Event], gap_seconds: float) -> list[Event]:
+    """Join neighbours of one label that are at most `gap_seconds` apart; the better score and its peak win."""
+    merged: list[Event] = []
+    for event in events:
+        if merged and event.start - merged[-1].end <= gap_seconds:
+            before = merged.pop()
+            best = before if before.score >= event.score else event
+            event = Event(event.label, before.start, max(before.end, event.end), best.score, best.peak)
+        merged.append(event)
+    return merged
+
+
+# ---------------------------------------------------------------------------------------------- checks
+
+
+def _names(names: Any, what: str) -> tuple[str, ...]:
+    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"{what}: got {names!r}, expected a list of names")
+    return tuple(names)
+
+
+def _check_known(names: Any, labels: tuple[str, ...], what: str) -> None:
+    unknown = sorted(str(name) for name in names if name not in labels)
+    if unknown:
+        raise ValueError(f"{what}: got unknown label {', '.join(unknown)}; known are {', '.join(labels)}")
+
+
+def _check_seconds(name: str, seconds: float) -> None:
+    if not 0 <= seconds < math.inf:
+        raise ValueError(f"{name}: got {seconds!r}, expected 0 or more seconds")
+
+
+def _threshold_pair(name: str, threshold: float, exit_threshold: float | None) -> tuple[float, float]:
+    """(threshold, exit threshold), the exit filled in when None."""
+    threshold = float(threshold)  # a float64 would not be equal to the same number among float32 scores
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"{name}: got {threshold!r}, expected a score from 0 to 1")
+    if exit_threshold is None:
+        return threshold, max(0.0, threshold - EXIT_BELOW_THRESHOLD)
+    if not 0 <= exit_threshold <= threshold:
+        raise ValueError(f"exit_threshold: got {exit_threshold!r}, expected from 0 to the {name}, {threshold!r}")
+    return threshold, float(exit_threshold)
+
+
+# ---------------------------------------------------------------------------------------------- text to files
+
+
+def _one_field(label: str) -> str:
+    # A tab or a line break inside a name would shift every following column.
+    return " ".join(label.split())
+
+
+def _write(path: str | os.PathLike | TextIO | None, text: str) -> str:
+    if hasattr(path, "write"):
+        path.write(text)
+    elif path is not None:
+        _write_path(Path(path), text)
+    return text
+
+
+def _write_path(path: Path, text: str) -> None:
+    if path.is_dir() or not path.parent.is_dir():
+        raise ValueError(f"output: got {path}, expected a file name in a folder that exists; make the folder first")
+    # A pipe or /dev/stdout must be written to, not replaced by a file.
+    if path.exists() and not path.is_file():
+        path.write_text(text, encoding="utf-8", newline="")
+        return
+    path = path.resolve()  # a link keeps pointing to the file that is replaced
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        part.write_text(text, encoding="utf-8", newline="")
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

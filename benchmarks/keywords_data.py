@@ -1,0 +1,162 @@
+"""Gathers the training data of checkpoints/asm-rh-keywords into one feature cache, and says which clips are for testing.
+
+    python -m benchmarks.keywords_data DATA OUT.npz [--seed 0]
+
+DATA holds `speech_commands_v2_12` (12 classes, audio), `speech_commands_v1_bed_cat_happy` (three more words, audio),
+`speech_commands_v2_spectrograms` (pictures of other speakers and the script that decodes them), `librispeech_speakers` and `esc10`.
+
+Splits: speakers of speech_commands_v2_12 by a hash of their id (20 % test, 12 % validation); nobody of them is anywhere else in training.
+Background recordings whole: each of the six noise files, and every `_silence_` clip cut from it, is on one side. LibriSpeech by speaker,
+ESC-10 by its folds. The decoded pictures are of speakers who are not in the audio at all; they are marked approximate.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from asm_rh import signals
+from asm_rh.audio import decode
+from asm_rh.config import NOISE, SILENCE, UNKNOWN, preset
+from asm_rh.datasets import KEYWORDS, Clip, audio_files, hashed_split, read_speech_commands
+from asm_rh.feature_cache import FeatureCache, _log_mel, build, concatenate
+from asm_rh.frontends import LogMel
+
+LABELS = (*KEYWORDS, UNKNOWN, SILENCE)
+CONFIG = preset("asm-rh-keywords", labels=LABELS)
+NOISE_SPLITS = {"dude_miaowing": "valid", "pink_noise": "test", "running_tap": "test"}  # the other three are for training
+TYPICAL_LEVEL = -6.8  # mean log-mel of the real recordings; decoded pictures have no level of their own
+ESC_TEST_FOLD = "5"
+
+
+def speech_split(speaker: str, seed: int) -> str:
+    """Where a speaker of the audio parts belongs."""
+    return hashed_split(speaker, valid=0.12, test=0.20, seed=seed)
+
+
+def noise_files(root: Path) -> dict:
+    """Samples of the six background recordings by name."""
+    return {path.stem: decode(path)[0] for path in audio_files(root / NOISE)}
+
+
+def noise_source(wave, spectra, size) -> str:
+    """The background recording a `_silence_` clip was cut from, by normalised cross-correlation."""
+    found = {}
+    for name, (spectrum, energy) in spectra.items():
+        match = np.fft.irfft(spectrum * np.conj(np.fft.rfft(wave, size)))[: len(energy)]
+        found[name] = float((match / energy).max())
+    return max(found, key=found.get)
+
+
+def noise_spectra(noises: dict, window: int) -> tuple[dict, int]:
+    """Spectrum and running energy of each background recording, and the length of the transform."""
+    size = 1 << (max(map(len, noises.values())) + window).bit_length()
+    spectra = {}
+    for name, wave in noises.items():
+        total = np.cumsum(np.concatenate([[0.0], wave.astype(np.float64) ** 2]))
+        spectra[name] = np.fft.rfft(wave, size), np.sqrt(np.maximum(total[window:] - total[:-window], 1e-12))
+    return spectra, size
+
+
+def split_clips(root: Path, seed: int) -> list[Clip]:
+    """Every clip of speech_commands_v2_12 with its split; background by the recording it comes from."""
+    noises = noise_files(root)
+    spectra, size = noise_spectra(noises, CONFIG.window_samples)
+    clips = []
+    for clip in read_speech_commands(root):
+        if clip.path.parent.name == SILENCE:
+            source = noise_source(decode(clip.path)[0], spectra, size)
+        elif clip.path.parent.name == NOISE:
+            source = clip.path.stem
+        else:
+            clips.append(replace(clip, split=speech_split(clip.group, seed)))
+            continue
+        clips.append(replace(clip, group=f"{NOISE}/{source}", split=NOISE_SPLITS.get(source, "train")))
+    return clips
+
+
+def real_parts(data: Path, seed: int) -> list[FeatureCache]:
+    """Features of all real recordings."""
+    clips = split_clips(data / "speech_commands_v2_12", seed)
+    short = [clip for clip in clips if clip.path.parent.name != NOISE]
+    long = [clip for clip in clips if clip.path.parent.name == NOISE and clip.split == "train"]
+    more = read_speech_commands(data / "speech_commands_v1_bed_cat_happy")
+    more = [replace(clip, split="train") for clip in more if speech_split(clip.group, seed) == "train"]
+    books = [Clip(p, UNKNOWN, f"librispeech/{p.parent.parent.name}") for p in audio_files(data / "librispeech_speakers")]
+    books = [clip for clip in books if librispeech_split(clip.group, seed) == "train"]
+    scenes = [Clip(p, SILENCE, f"esc/{p.stem}") for p in audio_files(data / "esc10") if not p.stem.startswith(f"{ESC_TEST_FOLD}-")]
+    return [
+        weighted(build(short, CONFIG), 3.0, {UNKNOWN: 8.0, SILENCE: 3.0}),
+        weighted(build(long, CONFIG, hop_seconds=0.1), 0.5),
+        weighted(build(more, CONFIG), 0.4),
+        weighted(build(books, CONFIG, hop_seconds=0.5), 0.5),
+        weighted(build(scenes, CONFIG, hop_seconds=0.5), 0.4),
+    ]
+
+
+def librispeech_split(group: str, seed: int) -> str:
+    """Half of the readers are for training, half for counting false keywords."""
+    return hashed_split(group, valid=0.0, test=0.5, seed=seed)
+
+
+def computed_part(count: int, seed: int) -> FeatureCache:
+    """Features of hum, noise, music, clicks and sweeps, and of digital silence."""
+    random, frontend = np.random.default_rng(seed), LogMel(CONFIG.frontend, CONFIG.sample_rate)
+    waves = [make(random) for make in signals.BACKGROUNDS.values() for _ in range(count)]
+    waves += [np.zeros(CONFIG.window_samples, np.float32)] * 50
+    rows = np.stack([_log_mel(frontend, wave, CONFIG.window_frames) for wave in waves])
+    return weighted(_cache(rows, [SILENCE] * len(rows), ["computed"] * len(rows)), 0.6)
+
+
+def decoded_part(folder: Path, work: Path) -> FeatureCache:
+    """Approximate features of thousands of other speakers, decoded from pictures."""
+    if not work.exists():
+        subprocess.run([sys.executable, folder / "decode.py", work], check=True)
+    with np.load(work) as file:
+        features, words, speakers = file["features"], file["folder"], file["speaker"]
+    for i in range(0, len(features), 4096):
+        block = features[i : i + 4096].astype(np.float32)
+        features[i : i + 4096] = block - block.mean((1, 2), keepdims=True) + TYPICAL_LEVEL
+    labels = np.where(words == "unknown", UNKNOWN, words)
+    cache = _cache(features, labels, speakers)
+    cache.approximate[:] = True
+    return weighted(cache, 1.0, {UNKNOWN: 0.6})
+
+
+def weighted(cache: FeatureCache, weight: float, by_label=None) -> FeatureCache:
+    """The cache with a drawing weight for all rows, others for some labels."""
+    cache.weight[:] = weight
+    for label, value in (by_label or {}).items():
+        cache.weight[cache.label == label] = value
+    return cache
+
+
+def _cache(features, labels, groups):
+    return FeatureCache(features, np.asarray(labels), np.asarray(groups), np.full(len(features), "train"))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--computed", type=int, default=600, help="clips of each computed background")
+    args = parser.parse_args()
+    decoded = args.out.with_suffix(".decoded.npz")
+    parts = [*real_parts(args.data, args.seed), computed_part(args.computed, args.seed)]
+    parts.append(decoded_part(args.data / "speech_commands_v2_spectrograms", decoded))
+    cache = concatenate(parts)
+    cache.save(args.out)
+    for split in ("train", "valid", "test"):
+        part = cache.split == split
+        mass = {label: round(float(cache.weight[part & (cache.label == label)].sum())) for label in LABELS}
+        print(json.dumps({"split": split, "rows": int(part.sum()), "groups": len(set(cache.group[part])), "weight": mass}))
+    print("\n".join(cache.skipped[:10]))
+
+
+if __name__ == "__main__":
+    main()

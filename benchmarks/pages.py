@@ -1,0 +1,190 @@
+"""Writes the figures of results/*.json into README.md and the weights' own page.
+
+    python -m benchmarks.pages [--check]
+
+With --check it changes nothing and exits 1 where a page does not say what the results say.
+"""
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+
+from .record import RESULTS
+
+ROOT = Path(__file__).parent.parent
+CARD = ROOT / "checkpoints" / "asm-rh-keywords" / "README.md"
+
+
+def load(name: str) -> dict:
+    """One results file."""
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def percent(share: float) -> str:
+    """0.95678 -> `95.7 %`."""
+    return f"{100 * share:.1f} %"
+
+
+def interval(low_high) -> str:
+    """(0.94, 0.97) -> `94.0 to 97.0`."""
+    return " to ".join(f"{100 * x:.1f}" for x in low_high)
+
+
+def plain(label: str) -> str:
+    """`_silence_` -> `silence`."""
+    return label.strip("_")
+
+
+def readme_section() -> str:
+    """What the README says of the keyword weights."""
+    found = load("keywords")
+    test, noise = found["test"], found["false_keywords"]
+    at = found["keywords_found_at_threshold"]
+    gains = found["accuracy_at_gain"]
+    rows = [
+        ("accuracy, 12 classes", f"{percent(test['accuracy'])} (95 % interval {interval(test['accuracy_interval'])})"),
+        ("macro F1 / AUC", f"{100 * test['macro_f1']:.1f} / {100 * test['auc']:.2f}"),
+        (f"keywords reported at the shipped threshold {found['threshold']:.2f}", f"{percent(at['share'])} ({interval(at['interval'])})"),
+        ("accuracy with the microphone 20 dB softer / louder", f"{percent(gains['-20 dB'])} / {percent(gains['+20 dB'])}"),
+        *((f"false keywords an hour: {name}", f"{row['per_hour']:.0f} ({row['events']} in {60 * row['hours']:.0f} min)")
+          for name, row in noise.items() if row["held_out"]),
+    ]  # fmt: skip
+    head = (
+        f"Measured on {test['clips']} real recordings of {test['groups']} speakers and background recordings, none of them used in training or "
+        "to choose anything:\n"
+    )
+    tail = (
+        f"\nThis is a part of the official 12-class test archive, so the figure is not comparable to published ones. From "
+        f"`{found['command']}` ({found['date']}); read speech holds some of the ten words, each counted as false."
+    )
+    return "\n".join([head, "| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows), tail])
+
+
+def card() -> str:
+    """The weights' own page."""
+    found, run = load("keywords"), load("keywords_training")
+    test = found["test"]
+    classes = [f"| {plain(r['label'])} | {r['clips']} | {percent(r['precision'])} | {percent(r['recall'])} |" for r in test["per_class"]]
+    short = [plain(label)[:7] for label in test["labels"]]
+    matrix = [f"| **{name}** | " + " | ".join(str(n) for n in row) + " |" for name, row in zip(short, test["confusion"])]
+    noise = [
+        f"| {name} | {'yes' if row['held_out'] else 'no'} | {60 * row['hours']:.1f} | {row['events']} | {row['per_hour']:.0f} |"
+        for name, row in found["false_keywords"].items()
+    ]
+    rolls = [f"| {row['roll']} | {row['epochs']} of {row['clips_per_epoch']} clips | {percent(row['valid_accuracy'])} |" for row in run["roll"]]
+    return CARD_TEXT.format(
+        accuracy=percent(test["accuracy"]), interval=interval(test["accuracy_interval"]), clips=test["clips"], groups=test["groups"],
+        f1=f"{100 * test['macro_f1']:.1f}", auc=f"{100 * test['auc']:.2f}", threshold=f"{found['threshold']:.2f}",
+        gains="; ".join(f"{gain}: {percent(value)}" for gain, value in found["accuracy_at_gain"].items()),
+        classes="\n".join(classes), header=" | ".join(short), rule="---|" * (len(short) + 1), matrix="\n".join(matrix),
+        noise="\n".join(noise), rolls="\n".join(rolls), data_command=run["data_command"], train_command=run["command"],
+        score_command=found["command"], epoch=run["best_epoch"], valid=percent(run["valid_accuracy"]), hours=f"{run['hours']:.1f}",
+        threshold_rule=run["threshold_rule"],
+    )  # fmt: skip
+
+
+def filled(text: str, name: str, section: str) -> str:
+    """The text with what stands between the marks `name:begin` and `name:end` replaced."""
+    pattern = re.compile(rf"(<!-- {name}:begin -->\n).*?(<!-- {name}:end -->)", re.DOTALL)
+    return pattern.sub(lambda m: m[1] + section + "\n" + m[2], text)
+
+
+def pages() -> dict:
+    """Path -> what it should say."""
+    readme = ROOT / "README.md"
+    return {readme: filled(readme.read_text(encoding="utf-8"), "keywords", readme_section()), CARD: card()}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true")
+    check = parser.parse_args().check
+    stale = [path for path, text in pages().items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    for path in stale:
+        print(f"{'stale' if check else 'wrote'}: {path.relative_to(ROOT)}")
+        if not check:
+            path.write_text(pages()[path], encoding="utf-8")
+    sys.exit(bool(check and stale))
+
+
+CARD_TEXT = """---
+library_name: asm-rh
+pipeline_tag: audio-classification
+license: cc-by-4.0
+tags: [audio-classification, asm-rh, keyword-spotting]
+---
+
+# asm-rh-keywords
+
+Tells *down, go, left, no, off, on, right, stop, up, yes* from other words (`_unknown_`) and from the absence of speech (`_silence_`), in windows of
+one second. An ASM-RH mixer (arXiv 2402.18007) with 8 blocks of width 128, lossless Hermitian mixing and the grid reading of RollBlock. Each
+window is centred, so the gain of the microphone does not matter.
+
+```python
+from asm_rh.classifier import Classifier
+
+Classifier("asm-rh-keywords").predict("clip.wav")
+```
+
+## Scores
+
+{clips} real recordings of {groups} speakers and background recordings that were used neither for training nor to choose anything:
+accuracy **{accuracy}** (95 % interval {interval}), macro F1 {f1}, AUC {auc}. At other microphone gains: {gains}.
+
+| class | clips | precision | recall |
+|---|---|---|---|
+{classes}
+
+Rows are what was said, columns what was heard:
+
+| | {header} |
+|{rule}
+{matrix}
+
+False keywords at the shipped threshold {threshold}, windows every 0.25 s. Read speech holds some of the ten words; each counts as false here.
+{threshold_rule}
+
+| sound | held out of training | minutes | events | per hour |
+|---|---|---|---|---|
+{noise}
+
+## Data
+
+| source | used as | licence |
+|---|---|---|
+| Speech Commands v0.02, part of the 12-class test archive, split by speaker | keywords, unknown, silence; training, validation and test | CC BY 4.0 |
+| Speech Commands v0.01, *bed, cat, happy*, speakers of the training part only | unknown, training | CC BY 4.0 |
+| log-mel features decoded from spectrogram images of Speech Commands v0.02, about 2,300 further speakers | keywords, unknown; training | CC BY 4.0 |
+| LibriSpeech excerpts, half of the readers | unknown, training | CC BY 4.0 |
+| ESC-10, folds 1 to 4 | silence and background noise, training | CC BY 3.0 / CC0 |
+| computed hum, noise, music, clicks, sweeps | silence and background noise, training | Apache-2.0 |
+
+Nobody who speaks in validation or test speaks in training. Of the six background recordings three are for training, *dude_miaowing* for
+validation, *pink_noise* and *running_tap* for test, with every silence clip cut from them.
+
+## How it was made
+
+```
+{data_command}
+{train_command}
+{score_command}
+```
+
+Seed 0; the best epoch by validation is {epoch} ({valid} of the validation clips), after {hours} hours on two processor cores. The reading of RollBlock was
+chosen on validation, in two shorter runs that differ in nothing else:
+
+| roll | training | validation accuracy |
+|---|---|---|
+{rolls}
+
+## Intended use and limits
+
+Demonstrations and teaching. English words, mostly close to the microphone; not for anything that must not fail. The ten words inside other words
+or sentences are often reported. CC BY 4.0: name Speech Commands, LibriSpeech and ESC-10 when you pass the weights on.
+"""
+
+
+if __name__ == "__main__":
+    main()
