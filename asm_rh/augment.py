@@ -34,6 +34,13 @@ class AugmentConfig:
     mixup_probability: float = 0.0
     mixup_alpha: float = 0.4
 
+    def __post_init__(self):
+        for name in ("noise_probability", "mixup_probability"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}={getattr(self, name)!r}: expected a share from 0 to 1")
+        if not self.mixup_alpha > 0:
+            raise ValueError(f"mixup_alpha={self.mixup_alpha!r}: expected a number above 0")
+
 
 def augment(features, noise, config: AugmentConfig, generator):
     """Warps, adds noise, changes the level and masks: (B, frames, bands) raw log-mel, noise of the same shape or None -> the same shape."""
@@ -102,7 +109,7 @@ def mixup(features, targets, config: AugmentConfig, generator):
     chosen = torch.rand(batch, generator=generator) < config.mixup_probability
     kept = torch.where(chosen, torch.maximum(kept, 1 - kept), 1.0).to(features)
     order = torch.randperm(batch, generator=generator)
-    mixed = torch.logaddexp(features + kept.log()[:, None, None], features[order] + (1 - kept).clamp_min(1e-9).log()[:, None, None])
+    mixed = torch.logaddexp(features + kept.log()[:, None, None], features[order] + (1 - kept).log()[:, None, None])
     return mixed, targets * kept[:, None] + targets[order] * (1 - kept)[:, None]
 
 

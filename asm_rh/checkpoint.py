@@ -30,12 +30,14 @@ def shipped_models() -> list[str]:
 
 
 def save(model: AudioMixer, folder) -> None:
-    """Writes config.json and model.safetensors; each file replaces its predecessor at once, so a full disk leaves the old one whole."""
+    """Writes config.json and model.safetensors; both are whole before they replace what was there, so a full disk spoils nothing."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    _replace(folder / WEIGHTS_FILE, lambda path: save_file(tensors, path, metadata={"format": "pt"}))
-    _replace(folder / CONFIG_FILE, lambda path: Path(path).write_text(model.config.to_json(), encoding="utf-8"))
+    _replace({
+        folder / WEIGHTS_FILE: lambda path: save_file(tensors, path, metadata={"format": "pt"}),
+        folder / CONFIG_FILE: lambda path: Path(path).write_text(model.config.to_json(), encoding="utf-8"),
+    })
 
 
 def load(source, revision=None, token=None, cache_dir=None, local_files_only=False) -> AudioMixer:
@@ -91,7 +93,8 @@ def _fill(model, path):
                 found = file.get_tensor(name)
                 if found.shape != tensor.shape or found.dtype != tensor.dtype:
                     raise CheckpointError(
-                        f"{path}: tensor {name} is {tuple(found.shape)} {found.dtype}, {CONFIG_FILE} asks for {tuple(tensor.shape)} {tensor.dtype}"
+                        f"{path}: tensor {name} is {tuple(found.shape)} {found.dtype}, "
+                        f"{CONFIG_FILE} asks for {tuple(tensor.shape)} {tensor.dtype}"
                     )
                 tensor.copy_(found)
     except SafetensorError as error:
@@ -129,13 +132,18 @@ def _pull(repo, revision, token, cache_dir, local_files_only):
         raise CheckpointError(f"{repo} could not be loaded from the Hub: {error}") from error
 
 
-def _replace(path, write):
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
+def _replace(writers):
+    """Writes every {path: write(temporary path)} beside its place, and exchanges the files only when all of them are whole."""
+    written = {}
     try:
-        write(temporary)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        for path, write in writers.items():
+            handle, written[path] = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+            os.close(handle)
+            write(written[path])
+            os.chmod(written[path], 0o644)
+        for path, temporary in written.items():
+            os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        for temporary in written.values():
+            Path(temporary).unlink(missing_ok=True)
         raise

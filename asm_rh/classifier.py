@@ -22,7 +22,7 @@ class Classifier:
 
     def __init__(self, model=DEFAULT_MODEL, device: str | None = None):
         self.model = model if isinstance(model, AudioMixer) else load(model)
-        self.device = torch.device(device or best_device())
+        self.device = checked_device(device or best_device())
         self.model = self.model.to(self.device).eval()
 
     @property
@@ -48,9 +48,10 @@ class Classifier:
             return self.model(self.prepare(waves, rate))
 
     def prepare(self, waves: np.ndarray, rate: int) -> torch.Tensor:
-        """Windows (B, samples) at `rate` -> what the model takes: its own rate, at most one window, on its device."""
-        waves = resample(np.atleast_2d(waves), rate, self.config.sample_rate)
-        return torch.from_numpy(np.ascontiguousarray(waves[:, : self.config.window_samples])).to(self.device)
+        """Windows (B, samples) at `rate` -> what the model takes: its own rate, one frame to one window long, on its device."""
+        waves = resample(np.atleast_2d(waves), rate, self.config.sample_rate)[:, : self.config.window_samples]
+        missing = max(0, self.model.frontend.frame_samples - waves.shape[1])
+        return torch.from_numpy(np.pad(waves, ((0, 0), (0, missing)))).to(self.device)
 
     def windows(
         self, audio, window_seconds=None, hop_seconds=None, sampling_rate=None, batch_size=16, progress=None, name=None
@@ -67,6 +68,8 @@ class Classifier:
             raise ValueError(
                 f"window_seconds={window_seconds} is longer than the model's window of {self.config.window_seconds} s: give at most that"
             )
+        if batch_size < 1:
+            raise ValueError(f"batch_size={batch_size}: expected at least 1")
         hop_seconds = window_seconds / 2 if hop_seconds is None else hop_seconds
         rate, blocks = as_stream(audio, sampling_rate)
         rows = []
@@ -87,6 +90,14 @@ class Classifier:
         Clips longer than the window are scored as `WindowScores.pooled` says. Errors as in `windows`.
         """
         return self.windows(audio, sampling_rate=sampling_rate).top(top_k)
+
+
+def checked_device(name: str) -> torch.device:
+    """The device of that name; ValueError where there is none on this machine."""
+    try:
+        return torch.empty(1, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"no device {name!r} here, expected cpu, cuda or mps: {str(error).splitlines()[0]}") from error
 
 
 def best_device() -> str:

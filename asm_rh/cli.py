@@ -60,6 +60,9 @@ def run_classify(args):
 
     if args.top_k < 1:
         raise ValueError(f"--top-k {args.top_k}: expected at least 1")
+    if args.threshold is not None and not 0 <= args.threshold <= 1:
+        raise ValueError(f"--threshold {args.threshold}: expected a score from 0 to 1")
+    check_output(args.output)
     classifier, parts, failed = Classifier(args.model, args.device), [], 0
     for path in args.files:
         try:
@@ -104,11 +107,16 @@ def write(text, path):
         path.write_text(text, encoding="utf-8")
 
 
+def check_output(path):
+    """Refuses a place that cannot be written to before the work rather than after it."""
+    if path is not None and (path.is_dir() or not path.parent.is_dir()):
+        raise ValueError(f"--output {path}: expected a file name in a folder that exists")
+
+
 def add_data(parser):
     parser.add_argument("--data", type=Path, action="append", default=[], help="folder of recordings; may be given several times")
     parser.add_argument("--layout", choices=("folder", "speech-commands"), default="folder", help="what the folders below --data mean")
     parser.add_argument("--group-pattern", help="regular expression whose first group, in a file's stem, is the speaker or source")
-    parser.add_argument("--cache", type=Path, help="feature cache (.npz): read if there, else written from --data")
     parser.add_argument("--valid-share", type=float, default=0.1, help="share of speakers for validation (default: %(default)s)")
     parser.add_argument("--test-share", type=float, default=0.1, help="share of speakers for testing (default: %(default)s)")
     parser.add_argument("--split-seed", type=int, default=0)
@@ -116,6 +124,7 @@ def add_data(parser):
 
 def add_train(parser):
     add_data(parser)
+    parser.add_argument("--cache", type=Path, help="feature cache (.npz): read if there, else written from --data")
     parser.add_argument("--preset", default="asm-rh-tiny-1s", help="sizes and front end (default: %(default)s)")
     parser.add_argument("--kind", help="asm-rh, asm-h, asm-r or asm (default: the preset's)")
     parser.add_argument("--roll", choices=("paper", "grid", "off"))
@@ -123,8 +132,12 @@ def add_train(parser):
     parser.add_argument("--window-seconds", type=float, help="length of a window (default: the preset's)")
     parser.add_argument("--run-dir", type=Path, required=True, help="folder for weights, history and the state to resume from")
     parser.add_argument("--resume", action="store_true", help="go on where the run in --run-dir stopped")
+    parser.add_argument("--init", help="start from the weights of this folder, shipped name or Hub id")
     parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--stop-after", type=int, default=0, help="end after so many of the epochs (default: all)")
+    parser.add_argument("--warmup-epochs", type=float, default=2.0, help="epochs in which the learning rate rises (default: %(default)s)")
     parser.add_argument("--clips-per-epoch", type=int, default=0, help="draw that many by weight (default: every clip once)")
+    parser.add_argument("--balanced", action="store_true", help="draw every class equally often")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--label-smoothing", type=float, default=0.1)
@@ -141,18 +154,28 @@ def add_train(parser):
 def run_train(args):
     import torch
 
+    from .checkpoint import load
+    from .classifier import checked_device
     from .train import TrainConfig, fit
 
+    checked_device(args.device)
+    if args.threads is not None and args.threads < 1:
+        raise ValueError(f"--threads {args.threads}: expected at least 1")
     if args.threads:
         torch.set_num_threads(args.threads)
     model_config, cache = training_data(args)
+    train = cache.of_split("train")
+    if args.balanced:
+        train.balance()
     config = TrainConfig(
-        epochs=args.epochs, clips_per_epoch=args.clips_per_epoch, batch_size=args.batch_size, learning_rate=args.learning_rate,
+        epochs=args.epochs, stop_after=args.stop_after, warmup_epochs=args.warmup_epochs, clips_per_epoch=args.clips_per_epoch,
+        batch_size=args.batch_size, learning_rate=args.learning_rate,
         label_smoothing=args.label_smoothing, finish_share=args.finish_share, finish_approximate=args.finish_approximate,
         seed=args.seed, bf16=not args.no_bf16, device=args.device, augment=augmentation(args),
     )
     with resumable(args.run_dir):
-        history = fit(model_config, cache.of_split("train"), cache.of_split("valid"), config, args.run_dir, args.resume, progress_printer())
+        initial = load(args.init) if args.init else None
+        history = fit(model_config, train, cache.of_split("valid"), config, args.run_dir, args.resume, progress_printer(), initial)
     best = history.best
     print(f"best epoch {best['epoch']}: validation accuracy {best['valid_accuracy']:.4f}; weights in {args.run_dir}")
 
@@ -173,22 +196,24 @@ def training_data(args):
     if args.cache and args.cache.exists():
         cache = FeatureCache.load(args.cache)
         return preset(args.preset, ordered_labels(cache.label.tolist()), **changes), cache
+    if not args.data:
+        raise ValueError("nothing to read: give --data FOLDER, or --cache FILE of an earlier run")
     clips = read_clips(args)
     config = preset(args.preset, ordered_labels([clip.label for clip in clips]), **changes)
     cache = build_cache(clips, config, args.cache)
     return config, cache
 
 
-def read_clips(args):
-    """Clips of every --data folder, split by speaker."""
-    from .datasets import DataError, read_folder, read_speech_commands, split_by_group
+def read_clips(args, complete=True):
+    """Clips of every --data folder, split by speaker; where `complete`, every class is in every split."""
+    from .datasets import read_folder, read_speech_commands, split_by_group
 
     if not args.data:
-        raise DataError("nothing to read: give --data FOLDER, or --cache FILE of an earlier run")
+        raise ValueError("nothing to read: give --data FOLDER")
     clips = []
     for root in args.data:
         clips += read_speech_commands(root) if args.layout == "speech-commands" else read_folder(root, args.group_pattern)
-    return split_by_group(clips, args.valid_share, args.test_share, args.split_seed)
+    return split_by_group(clips, args.valid_share, args.test_share, args.split_seed, complete)
 
 
 def build_cache(clips, config, path):
@@ -216,7 +241,10 @@ def resumable(run_dir):
     try:
         yield
     except KeyboardInterrupt:
-        print(f"\nstopped; finished epochs are kept. Go on with the same command and --resume (run folder {run_dir})", file=sys.stderr)
+        if (run_dir / "last.ckpt").exists():
+            print(f"\nstopped; finished epochs are kept. Go on with the same command and --resume (run folder {run_dir})", file=sys.stderr)
+        else:
+            print("\nstopped before the first epoch was finished: start again with the same command", file=sys.stderr)
         raise
 
 
@@ -239,8 +267,9 @@ def run_eval(args):
     from .classifier import Classifier
     from .evaluate import evaluate
 
+    check_output(args.output)
     classifier = Classifier(args.model, args.device)
-    clips = [clip for clip in read_clips(args) if args.split in ("all", clip.split)]
+    clips = [clip for clip in read_clips(args, complete=False) if args.split in ("all", clip.split)]
     write(json.dumps(evaluate(classifier, clips), indent=2) + "\n", args.output)
 
 

@@ -104,7 +104,7 @@ class ModelConfig:
             if have < patch:
                 raise ConfigError(
                     f"{have} {axis} are fewer than one patch of {patch}: give at least {patch} {axis}"
-                    + (f" (a window of {patch * hop + self.frontend.frame_seconds:.3f} s)" if axis == "frames" else "")
+                    + (f" (a window of {(patch - 1) * hop + self.frontend.frame_seconds:.3f} s)" if axis == "frames" else "")
                 )
         for name in ("frame_seconds", "hop_seconds"):
             if round(getattr(self.frontend, name) * self.sample_rate) < 1:
@@ -116,6 +116,11 @@ class ModelConfig:
             raise ConfigError(
                 f"window_seconds={self.window_seconds} is shorter than one frame of {self.frontend.frame_seconds} s: "
                 f"give at least {self.frontend.frame_seconds}"
+            )
+        if self.window_frames > self.frames:
+            raise ConfigError(
+                f"a window of {self.window_seconds} s has {self.window_frames} frames, more than frames={self.frames}: "
+                f"give a shorter window, or frames={frames_for(self, self.window_seconds)}"
             )
         self._check_divisible()
 
@@ -149,8 +154,7 @@ class ModelConfig:
     @property
     def window_frames(self) -> int:
         """Spectrogram frames that a full window has, before padding to `frames`."""
-        frame, hop = (round(s * self.sample_rate) for s in (self.frontend.frame_seconds, self.frontend.hop_seconds))
-        return min(self.frames, 1 + (self.window_samples - frame) // hop)
+        return _natural_frames(self, self.window_seconds)
 
     @property
     def background_labels(self) -> tuple[str, ...]:
@@ -201,7 +205,7 @@ def from_fields(cls, fields: dict):
 
 
 def preset(name: str, labels=None, **changes) -> ModelConfig:
-    """The configuration of a named preset, with `labels` and any other field replaced.
+    """The configuration of a named preset, with `labels` and any other field replaced; a new `window_seconds` brings its `frames` along.
 
     Raises ConfigError for an unknown name, listing what is available.
     """
@@ -209,7 +213,24 @@ def preset(name: str, labels=None, **changes) -> ModelConfig:
         raise ConfigError(f"no preset {name!r}; available: {', '.join(PRESETS)}")
     if labels is not None:
         changes["labels"] = tuple(labels)
-    return ModelConfig.from_dict(PRESETS[name]).replace(**changes)
+    config = ModelConfig.from_dict(PRESETS[name])
+    if _is_number(changes.get("window_seconds")) and "frames" not in changes:
+        changes["frames"] = frames_for(config, changes["window_seconds"])
+    return config.replace(**changes)
+
+
+def frames_for(config: ModelConfig, window_seconds: float) -> int:
+    """The fewest frames that hold a window of so many seconds whole, end with a patch, and give tokens in fours."""
+    (patch, stride), rows = _pair(config, 1), config.grid[0]
+    columns = max(1, 1 - (patch - _natural_frames(config, window_seconds)) // stride)
+    while rows * columns % ROLL_BASE:
+        columns += 1
+    return patch + (columns - 1) * stride
+
+
+def _natural_frames(config, window_seconds):
+    frame, hop = (round(seconds * config.sample_rate) for seconds in (config.frontend.frame_seconds, config.frontend.hop_seconds))
+    return 1 + (round(window_seconds * config.sample_rate) - frame) // hop
 
 
 def nearest_frames(config: ModelConfig) -> int:
@@ -217,7 +238,7 @@ def nearest_frames(config: ModelConfig) -> int:
     (patch, stride), rows = _pair(config, 1), config.grid[0]
 
     def fits(frames):
-        return frames >= patch and rows * ((frames - patch) // stride + 1) % ROLL_BASE == 0
+        return frames >= max(patch, config.window_frames) and rows * ((frames - patch) // stride + 1) % ROLL_BASE == 0
 
     return next(n for d in range(10**6) for n in (config.frames - d, config.frames + d) if fits(n))
 
@@ -234,8 +255,12 @@ def _choice(name, value, choices):
 def _positive(config, *names):
     for name in names:
         value = getattr(config, name)
-        if not isinstance(value, (int, float)) or not math.isfinite(value) or value <= 0:
+        if not _is_number(value) or value <= 0:
             raise ConfigError(f"{name}={value!r}: expected a number above 0")
+
+
+def _is_number(value):
+    return isinstance(value, (int, float)) and math.isfinite(value)
 
 
 def _fractions(config, *names):

@@ -33,18 +33,21 @@ def read_speech_commands(root, words=KEYWORDS) -> list[Clip]:
     """Clips of a folder in Speech Commands' layout: `word/speaker_nohash_take.wav`, official lists where present.
 
     `words` keep their names, other words become `_unknown_`, `_silence_` stays. Long files of `_background_noise_` are silence,
-    cut into seconds by the reader of features. Raises DataError when there is no audio.
+    cut into seconds by the reader of features; of every six files the fifth is for validation and the sixth for testing, whole.
+    Raises DataError when there is no audio, or a file lies in no word folder.
     """
     root = _existing(root)
     lists = _official_lists(root)
     clips = []
     for path in audio_files(root):
+        if path.parent == root:
+            raise DataError(f"{path} lies in no word folder: expected {root}/WORD/{path.name}")
         folder = path.parent.name
         label = folder if folder in words else SILENCE if folder in (SILENCE, NOISE) else UNKNOWN
         clips.append(Clip(path, label, _speaker(path, folder), lists.get(f"{folder}/{path.stem}")))
     if lists:  # what the official lists leave out is for training
-        clips = [clip if clip.split else replace(clip, split="train") for clip in clips]
-    return clips
+        clips = [clip if clip.split or clip.path.parent.name == NOISE else replace(clip, split="train") for clip in clips]
+    return _spread_noise(clips)
 
 
 def read_folder(root, group_pattern: str | None = None) -> list[Clip]:
@@ -69,9 +72,10 @@ def read_folder(root, group_pattern: str | None = None) -> list[Clip]:
 
 
 def audio_files(root) -> list[Path]:
-    """Every audio file below `root`, sorted, whatever the case of its ending; raises DataError when there is none."""
+    """Every audio file below `root`, sorted, whatever the case of its ending, none that is hidden; DataError when there is none."""
     root = _existing(root)
-    files = sorted(p for p in root.rglob("*") if p.suffix.lower() in AUDIO_ENDINGS and not p.name.startswith("."))
+    found = (p for p in root.rglob("*") if p.suffix.lower() in AUDIO_ENDINGS and not _hidden(p.relative_to(root)))
+    files = sorted(p for p in found if p.is_file())
     if not files:
         raise DataError(f"no audio in {root}: expected files ending in {', '.join(sorted(AUDIO_ENDINGS))}")
     return files
@@ -84,18 +88,21 @@ def hashed_split(group: str, valid: float = 0.1, test: float = 0.1, seed: int = 
     return "test" if place < test else "valid" if place < test + valid else "train"
 
 
-def split_by_group(clips: list[Clip], valid: float = 0.1, test: float = 0.1, seed: int = 0) -> list[Clip]:
+def split_by_group(clips: list[Clip], valid: float = 0.1, test: float = 0.1, seed: int = 0, complete: bool = True) -> list[Clip]:
     """Gives every clip without a split one, all clips of a group the same; splits that clips already have are kept.
 
-    Raises DataError when a group already lies in two splits, or a class has too few groups to be in every split.
+    Raises DataError for shares that leave nothing to train on, when a group already lies in two splits, or, where `complete`, when a
+    class has too few groups to be in every split.
     """
+    if not (valid >= 0 and test >= 0 and valid + test < 1):
+        raise DataError(f"shares of validation {valid} and test {test}: expected 0 or more each, together less than 1")
     known = {}
     for clip in clips:
         if clip.split and known.setdefault(clip.group, clip.split) != clip.split:
             raise DataError(f"group {clip.group!r} is in two splits, {known[clip.group]} and {clip.split}: move it to one")
     done = [replace(clip, split=clip.split or known.get(clip.group) or hashed_split(clip.group, valid, test, seed)) for clip in clips]
-    wanted = [name for name, share in zip(SPLITS, (1.0, valid, test)) if share > 0]
-    _check_classes(done, wanted)
+    if complete:
+        _check_classes(done, [name for name, share in zip(SPLITS, (1.0, valid, test)) if share > 0])
     return done
 
 
@@ -126,6 +133,10 @@ def _existing(root):
     return root
 
 
+def _hidden(path):
+    return any(part.startswith(".") for part in path.parts)
+
+
 def _official_lists(root):
     lists = {}
     for name, split in (("validation_list.txt", "valid"), ("testing_list.txt", "test")):
@@ -133,6 +144,13 @@ def _official_lists(root):
             for line in (root / name).read_text().split():
                 lists[line.rsplit(".", 1)[0]] = split
     return lists
+
+
+def _spread_noise(clips):
+    """So few recordings would all fall on one side by a hash."""
+    files = [clip.path for clip in clips if clip.path.parent.name == NOISE]
+    sides = {path: {4: "valid", 5: "test"}.get(i % 6, "train") for i, path in enumerate(files)}
+    return [replace(clip, split=sides.get(clip.path, clip.split)) for clip in clips]
 
 
 def _speaker(path, folder):
@@ -144,8 +162,11 @@ def _speaker(path, folder):
 
 def _group(path, root, pattern):
     if pattern is None:
-        return str(path.relative_to(root))
-    found = re.search(pattern, path.stem)
-    if not found or not found.groups():
-        raise DataError(f"group pattern {pattern!r} finds no group in {path.name!r}: expected one pair of brackets that matches the speaker")
+        return path.relative_to(root).as_posix()
+    try:
+        found = re.search(pattern, path.stem)
+    except re.error as error:
+        raise DataError(f"group pattern {pattern!r} is no regular expression: {error}") from error
+    if not found or not found.groups() or not found.group(1):
+        raise DataError(f"group pattern {pattern!r} finds no group in {path.name!r}: expected brackets that match the speaker")
     return found.group(1)

@@ -15,7 +15,7 @@ def evaluate(classifier: Classifier, clips: list[Clip], progress=lambda items: i
     or when there is nothing to judge.
     """
     check_labels(classifier.labels, clips)
-    truth, scores, skipped = [], [], []
+    truth, scores, groups, skipped = [], [], set(), []
     for clip in progress(clips):
         try:
             scores.append(clip_scores(classifier, clip))
@@ -23,10 +23,11 @@ def evaluate(classifier: Classifier, clips: list[Clip], progress=lambda items: i
             skipped.append(f"{clip.path}: {error}")
             continue
         truth.append(classifier.labels.index(clip.label))
+        groups.add(clip.group)
     if not truth:
         raise DataError(f"none of {len(clips)} clips could be judged" + (f"; the first: {skipped[0]}" if skipped else ""))
     found = summarise(truth, np.stack(scores), classifier.labels)
-    return {"labels": list(classifier.labels), "groups": len({clip.group for clip in clips}), **found, "skipped": skipped}
+    return {"labels": list(classifier.labels), "groups": len(groups), **found, "skipped": skipped}
 
 
 def clip_scores(classifier: Classifier, clip: Clip) -> np.ndarray:

@@ -3,6 +3,8 @@
 import json
 import os
 import tempfile
+import zipfile
+import zlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -54,6 +56,11 @@ class FeatureCache:
         """The rows of one split."""
         return self.part(self.split == name)
 
+    def balance(self) -> None:
+        """Sets the weights so that every label is drawn equally often."""
+        _, which, counts = np.unique(self.label, return_inverse=True, return_counts=True)
+        self.weight = (len(self) / max(1, len(counts)) / counts[which]).astype(np.float32)
+
     def save(self, path) -> None:
         """Writes the cache to an .npz file, whole or not at all."""
         path = Path(path)
@@ -63,6 +70,7 @@ class FeatureCache:
         os.close(handle)
         try:
             np.savez(temporary, **arrays, frontend=json.dumps(self.frontend))
+            os.chmod(temporary, 0o644)
             os.replace(temporary, path)
         finally:
             Path(temporary).unlink(missing_ok=True)
@@ -77,10 +85,13 @@ class FeatureCache:
                     raise DataError(f"{path} has no {', '.join(missing)}: expected a feature cache with features, {', '.join(COLUMNS)}")
                 columns = {name: file[name] for name in ("features", *COLUMNS, "weight", "approximate") if name in file}
                 frontend = json.loads(str(file["frontend"])) if "frontend" in file else {}
-        except (OSError, ValueError, EOFError) as error:
-            if isinstance(error, DataError):
-                raise
+        except DataError:
+            raise
+        except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
             raise DataError(f"{path} is no feature cache (.npz): {error}") from error
+        if columns["features"].ndim != 3 or columns["features"].dtype.kind != "f" or not isinstance(frontend, dict):
+            shape = columns["features"].shape
+            raise DataError(f"{path} is no feature cache: its features are {shape}, expected numbers (rows, frames, bands)")
         return cls(**columns, frontend=frontend)
 
 
@@ -118,6 +129,8 @@ def build(clips: list[Clip], config: ModelConfig, hop_seconds: float | None = No
 
 def clip_windows(clip: Clip, config: ModelConfig, hop_seconds: float | None = None) -> list[np.ndarray]:
     """The waveforms of a clip at the model's rate, each at most one window long."""
+    if hop_seconds is not None and not round(hop_seconds * config.sample_rate) >= 1:
+        raise ValueError(f"hop_seconds={hop_seconds}: expected at least one sample")
     samples, rate = decode(clip.path)
     samples = samples[round(clip.start * rate) : None if clip.end is None else round(clip.end * rate)]
     wave = resample(samples, rate, config.sample_rate)

@@ -13,7 +13,7 @@ LOG_FLOOR = torch.finfo(torch.float32).eps  # Kaldi takes the logarithm of at le
 class LogMel(nn.Module):
     """Log-mel energies by Kaldi's conventions: 25 ms hanning frames every 10 ms, whole frames only, per-frame mean removed, pre-emphasis.
 
-    Call with (B, samples) in [-1, 1] -> (B, frames, bands) natural logarithms, floor 1.19e-7. The mean of each waveform is removed first (AST).
+    Call with (B, samples) in [-1, 1] -> (B, frames, bands) natural logarithms, floor 1.19e-7; each waveform's mean goes first (AST).
     Raises ValueError when the waveform is shorter than one frame.
     """
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from .checkpoint import find, read_config
+from .checkpoint import CheckpointError, find, read_config
 from .config import PRESETS, ModelConfig, preset
 from .model import AudioMixer, count_macs, count_parameters
 
@@ -16,7 +16,10 @@ def describe(source) -> dict:
     if str(source) in PRESETS and not _has_weights(source):
         config = preset(str(source))
     else:
-        folder = find(source)
+        try:
+            folder = find(source)
+        except CheckpointError as error:
+            raise CheckpointError(f"{error}; presets: {', '.join(PRESETS)}") from error
         config = read_config(folder)
     return {"model": str(source), "weights": folder is not None, **facts(config)}
 
@@ -43,9 +46,11 @@ def describe_text(found: dict) -> str:
     lines = [
         f"{found['model']}" + ("" if found["weights"] else "  (preset: sizes only, no weights)"),
         f"  kind        {found['kind']}, roll {found['roll']}, hermit {found['hermit']}, {found['output']}",
-        f"  sizes       {found['depth']} blocks, width {found['width']}, {found['tokens']} tokens ({rows} in frequency x {columns} in time), "
+        f"  sizes       {found['depth']} blocks, width {found['width']}, {found['tokens']} tokens "
+        f"({rows} in frequency x {columns} in time), "
         f"hidden {found['token_hidden']} / {found['channel_hidden']}",
-        f"  window      {found['window_seconds']} s at {found['sample_rate']} Hz, patches {_by(found['patch'])} every {_by(found['stride'])} (bands x frames)",
+        f"  window      {found['window_seconds']} s at {found['sample_rate']} Hz, "
+        f"patches {_by(found['patch'])} every {_by(found['stride'])} (bands x frames)",
         f"  front end   {front['name']}: {front['bands']} bands, {front['low_hz']:.0f} to {front['high_hz']:.0f} Hz, "
         f"{front['frame_seconds'] * 1000:.0f} ms every {front['hop_seconds'] * 1000:.0f} ms"
         + (", each window centred" if front["centre"] else ""),

@@ -53,7 +53,8 @@ def summarise(truth, scores, labels) -> dict:
     if len(truth) == 0:
         raise ValueError("no clips to judge: got 0, expected at least one")
     if not np.isfinite(scores).all():
-        raise ValueError(f"{int((~np.isfinite(scores)).sum())} of {scores.size} scores are not finite: the model's weights or input are broken")
+        bad = int((~np.isfinite(scores)).sum())
+        raise ValueError(f"{bad} of {scores.size} scores are not finite: the model's weights or input are broken")
     matrix = confusion_matrix(truth, scores.argmax(1), len(labels))
     table = class_table(matrix, labels)
     right, low_high = int(np.trace(matrix)), wilson_interval(int(np.trace(matrix)), len(truth))

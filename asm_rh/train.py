@@ -5,6 +5,7 @@ import csv
 import json
 import math
 import os
+import pickle
 import time
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
@@ -31,6 +32,7 @@ class TrainConfig:
     """One training run. `finish_share` is the last part of the epochs, in which rows marked approximate are left out."""
 
     epochs: int = 30
+    stop_after: int = 0  # end there, the learning rate planned for all epochs; 0: do not
     clips_per_epoch: int = 0  # 0: every row once; otherwise drawn by weight
     batch_size: int = 128
     learning_rate: float = 1e-3
@@ -46,6 +48,16 @@ class TrainConfig:
     device: str = "cpu"
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
+    def __post_init__(self):
+        for name, least in (("epochs", 1), ("batch_size", 1), ("clips_per_epoch", 0), ("warmup_epochs", 0), ("finish_approximate", 0)):
+            if not getattr(self, name) >= least:
+                raise ValueError(f"{name}={getattr(self, name)!r}: expected at least {least}")
+        for name in ("label_smoothing", "finish_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}={getattr(self, name)!r}: expected a share from 0 to 1")
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"learning_rate={self.learning_rate!r}: expected a number above 0")
+
 
 @dataclass
 class History:
@@ -60,11 +72,15 @@ class History:
         return max(self.rows, key=lambda row: (row["valid_accuracy"], -row["valid_loss"]))
 
 
-def fit(model_config: ModelConfig, train: FeatureCache, valid: FeatureCache, config: TrainConfig, run_dir, resume=False, report=print) -> History:
+def fit(
+    model_config: ModelConfig, train: FeatureCache, valid: FeatureCache, config: TrainConfig, run_dir, resume=False, report=print,
+    initial: AudioMixer | None = None,
+) -> History:
     """Trains a model, keeps the best epoch by validation in `run_dir` and everything needed to go on in last.ckpt.
 
     With `resume` it goes on where the last finished epoch ended and reaches the weights of a straight run. On KeyboardInterrupt the
-    finished epochs are kept. Raises DataError for labels, front ends or rows that do not fit.
+    finished epochs are kept. `initial` gives a new run the weights of an earlier one. Raises DataError for labels, front ends, rows or
+    initial weights that do not fit.
     """
     run = Run(model_config, train, valid, config, Path(run_dir))
     if resume:
@@ -72,8 +88,8 @@ def fit(model_config: ModelConfig, train: FeatureCache, valid: FeatureCache, con
     elif run.state_path.exists():
         raise DataError(f"{run.dir} holds a run already: resume it, or give another folder")
     else:
-        run.begin()
-    for epoch in range(len(run.history.rows), config.epochs):
+        run.begin(initial)
+    for epoch in range(len(run.history.rows), config.stop_after or config.epochs):
         run.epoch(epoch, report)
     return run.history
 
@@ -84,6 +100,7 @@ class Run:
     def __init__(self, model_config, train, valid, config, run_dir):
         check_cache(train, model_config, "training")
         check_cache(valid, model_config, "validation")
+        check_weights(train, config)
         self.config, self.train_rows, self.valid_rows, self.dir = config, train, valid, run_dir
         torch.manual_seed(config.seed)
         self.model = AudioMixer(model_config).to(config.device)
@@ -100,9 +117,21 @@ class Run:
     def state_path(self):
         return self.dir / STATE_FILE
 
-    def begin(self):
+    def begin(self, initial=None):
+        if initial is not None:
+            self.start_from(initial)
         self.dir.mkdir(parents=True, exist_ok=True)
         (self.dir / "train.json").write_text(json.dumps(asdict(self.config), indent=2) + "\n")
+
+    def start_from(self, initial):
+        """Copies the weights of another model of the same sizes and labels."""
+        mine, other = self.model.config.replace(threshold=0.5), initial.config.replace(threshold=0.5)
+        if mine != other:
+            pairs = zip(mine.to_dict().items(), other.to_dict().items())
+            differ = [f"{key} is {b!r}, here {a!r}" for (key, a), (_, b) in pairs if a != b]
+            raise DataError(f"the initial weights are of another model: {'; '.join(differ)}")
+        for model in (self.model, self.average):
+            model.load_state_dict(initial.state_dict())
 
     def epoch(self, epoch, report):
         """Trains one epoch, judges the averaged weights, saves."""
@@ -193,7 +222,10 @@ class Run:
     def restore(self):
         if not self.state_path.is_file():
             raise DataError(f"nothing to resume in {self.dir}: no {STATE_FILE}")
-        state = torch.load(self.state_path, map_location=self.config.device, weights_only=True)
+        try:
+            state = torch.load(self.state_path, map_location=self.config.device, weights_only=True)
+        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            raise DataError(f"{self.state_path} cannot be read, so the run cannot go on: start again in another folder") from error
         if state["settings"] != self.settings():
             raise DataError(f"the run in {self.dir} was started with other settings: give the same ones, or another folder")
         self.model.load_state_dict(state["model"])
@@ -211,9 +243,18 @@ def check_cache(cache: FeatureCache, config: ModelConfig, part: str) -> None:
         raise DataError(f"{part} has labels {unknown} that the model does not: its labels are {list(config.labels)}")
     shape = (config.window_frames, config.frontend.bands)
     if cache.features.shape[1:] != shape:
-        raise DataError(f"{part} features are {cache.features.shape[1:]} (frames, bands), the model's window is {shape}: build the cache again")
+        found = cache.features.shape[1:]
+        raise DataError(f"{part} features are {found} (frames, bands), the model's window is {shape}: build the cache again")
     if cache.frontend and cache.frontend != raw_settings(config):
         raise DataError(f"{part} features were made by another front end {cache.frontend}, expected {raw_settings(config)}")
+
+
+def check_weights(cache: FeatureCache, config: TrainConfig) -> None:
+    """Refuses weights from which nothing can be drawn, now or once the approximate rows are left out."""
+    if not (np.isfinite(cache.weight).all() and (cache.weight >= 0).all() and cache.weight.any()):
+        raise DataError("weights of the training clips: expected finite numbers of 0 or more, at least one above 0")
+    if round(config.epochs * config.finish_share) and not config.finish_approximate and not cache.weight[~cache.approximate].any():
+        raise DataError(f"finish_share={config.finish_share} leaves no clips to train on: all of them are approximate")
 
 
 def class_numbers(cache: FeatureCache, labels: dict) -> np.ndarray:

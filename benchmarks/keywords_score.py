@@ -60,9 +60,9 @@ def backgrounds(data: Path, seed: int) -> dict:
     for path in audio_files(data / "speech_commands_v2_12" / NOISE):
         found[path.stem] = (path.stem in NOISE_SPLITS, [decode(path)])
     books = audio_files(data / "librispeech_speakers")
-    held = {p for p in books if librispeech_split(f"librispeech/{p.parent.parent.name}", seed) == "test"}
-    found["read speech, speakers held out"] = (True, [decode(p) for p in sorted(held)])
-    found["read speech, all speakers"] = (False, [decode(p) for p in books])
+    for name, split in (("held out", "test"), ("trained on", "train")):
+        paths = [p for p in books if librispeech_split(f"librispeech/{p.parent.parent.name}", seed) == split]
+        found[f"read speech, speakers {name}"] = (split == "test", [decode(p) for p in paths])
     scenes = [p for p in audio_files(data / "esc10") if p.stem.startswith(f"{ESC_TEST_FOLD}-")]
     found["environment sounds, fold held out"] = (True, [decode(p) for p in scenes])
     random = np.random.default_rng(seed + 1000)
@@ -100,7 +100,8 @@ def main():
     parser.add_argument("--name", default="keywords", help="of the file in results/")
     args = parser.parse_args()
     figures = judge(Classifier(args.model, "cpu"), args.data, args.split, args.seed)
-    command = f"python -m benchmarks.keywords_score DATA --model {Path(args.model).name} --split {args.split} --seed {args.seed} --name {args.name}"
+    flags = f"--model {Path(args.model).name} --split {args.split} --seed {args.seed} --name {args.name}"
+    command = f"python -m benchmarks.keywords_score DATA {flags}"
     record.write(args.name, figures, command)
 
 

@@ -73,7 +73,7 @@ def card() -> str:
         f"| {name} | {'yes' if row['held_out'] else 'no'} | {60 * row['hours']:.1f} | {row['events']} | {row['per_hour']:.0f} |"
         for name, row in found["false_keywords"].items()
     ]
-    rolls = [f"| {row['roll']} | {row['epochs']} of {row['clips_per_epoch']} clips | {percent(row['valid_accuracy'])} |" for row in run["roll"]]
+    rolls = [f"| {row['roll']} | {row['epochs']} of {row['clips_per_epoch']} clips | {percent(row['valid_accuracy'])} |" for row in run["rolls"]]
     return CARD_TEXT.format(
         accuracy=percent(test["accuracy"]), interval=interval(test["accuracy_interval"]), clips=test["clips"], groups=test["groups"],
         f1=f"{100 * test['macro_f1']:.1f}", auc=f"{100 * test['auc']:.2f}", threshold=f"{found['threshold']:.2f}",

@@ -1,0 +1,35 @@
+"""Starts the page: flags -> app.ui.build() -> launch."""
+
+import argparse
+import os
+
+from app.ui import build, launch_settings
+
+
+def parse(arguments=None) -> argparse.Namespace:
+    """The flags of `python app.py`."""
+    parser = argparse.ArgumentParser(description="The ASM-RH page: hear, see and question an audio classifier.")
+    parser.add_argument(
+        "--model", default="asm-rh-keywords", help="folder, shipped name or Hub id (default: %(default)s)"
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (GRADIO_SERVER_NAME wins)")
+    parser.add_argument("--port", type=int, default=7860, help="port to listen on (GRADIO_SERVER_PORT wins)")
+    parser.add_argument("--share", action="store_true", help="also open a public link through Gradio's servers")
+    parser.add_argument(
+        "--max-file-mb", type=float, default=200, help="largest upload in megabytes (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--max-minutes", type=float, default=120, help="longest sound in minutes (default: %(default)s)"
+    )
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    flags = parse()
+    demo = build(flags.model, flags.max_file_mb, flags.max_minutes)
+    demo.launch(
+        server_name=os.environ.get("GRADIO_SERVER_NAME", flags.host),
+        server_port=int(os.environ.get("GRADIO_SERVER_PORT", flags.port)),
+        share=flags.share,
+        **launch_settings(flags.max_file_mb),
+    )

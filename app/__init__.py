@@ -1,0 +1,1 @@
+"""The page: layout, handlers and pictures around the library `asm_rh`."""

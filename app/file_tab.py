@@ -1,0 +1,158 @@
+"""The File tab: give a sound, see the result on one time axis, look inside a moment. Layout and wiring only."""
+
+import gradio as gr
+
+from . import analysis, files, theme
+from .examples import EXAMPLES, example_paths
+from .page import PRIVATE, Page
+
+TITLES = {
+    "csv": "Events, CSV",
+    "audacity": "Audacity labels",
+    "raven": "Raven table",
+    "jsonl": "All scores, JSONL",
+    "json": "All scores, JSON",
+}
+POLITE = "element.setAttribute('aria-live', 'polite');"
+QUIET = {"show_progress": "hidden", **PRIVATE}
+INSIDE = (
+    '<h2>Inside this moment</h2><p class="note">Click the time axis, or type a moment; choose a block. '
+    "The maps show the window around it.</p>"
+)
+
+
+def file_tab(page: Page):
+    """Builds the tab inside the current Blocks; returns the handler for a visitor who leaves."""
+    handlers = files.FileHandlers(page)
+    first, moment = first_result(page)
+    limit_value = page.config.threshold
+    state, wish = gr.State(first, time_to_live=3600), gr.State(first.request)
+    with gr.Row(elem_classes="result-head"):
+        heard = gr.HTML(analysis.headline(first, limit_value), elem_id="heard", js_on_load=POLITE)
+        with gr.Column(elem_classes="work", min_width=240):
+            status = gr.HTML(analysis.facts(first), elem_id="status", js_on_load=POLITE)
+            cancel = gr.Button("Cancel", size="sm", visible=False, elem_id="cancel", variant="stop")
+    with gr.Row(elem_classes="desk"):
+        with gr.Column(scale=1, min_width=300):
+            sound, buttons = sound_inputs()
+            hop, limit, sentence = settings(page)
+        with gr.Column(scale=3, min_width=320):
+            view = files.draw(page, first, limit_value, moment)
+            axis = gr.HTML(view, elem_id="timeline", elem_classes="card", js_on_load=theme.script("timeline.js"))
+            downloads = download_buttons(first, limit_value)
+    look = (state, *inside_section(page, first, moment))
+    results = [state, heard, status, axis, look[2], cancel, *downloads]
+    starts = start_events(handlers, sound, buttons, [wish, sound, status, cancel])
+    starts.append(hop_event(handlers, hop, wish, [wish, sentence, status, cancel]))
+    wire_analysis(handlers, starts, [wish, hop, limit], results, look)
+    wire_looking(handlers, axis, limit, [heard, axis, *downloads], look)
+    cancel.click(handlers.cancel, None, [status, cancel], queue=False, **PRIVATE)
+    return handlers.leave
+
+
+def first_result(page: Page) -> tuple[analysis.Analysis, float]:
+    """The example that is there when the page opens, analysed, and the moment to show."""
+    path = example_paths()[0]
+    request = analysis.Request(str(path), path.name, 0)
+    first = analysis.analyse(page.classifier, request, page.hop_seconds, page.max_seconds)
+    return first, analysis.best_moment(first.scores, first.scores.events(page.config.threshold))
+
+
+# ---------------------------------------------------------------------------------------------- layout
+
+
+def sound_inputs():
+    """Drop zone and recorder, and a button per example."""
+    sound = gr.Audio(
+        sources=["upload", "microphone"],
+        type="filepath",
+        format=None,
+        label="Drop a sound file, or record",
+        elem_id="sound",
+        buttons=[],
+        editable=False,
+    )
+    gr.HTML('<p class="small-head">or try an example</p>')
+    with gr.Row(elem_classes="examples"):
+        buttons = [
+            gr.Button(f"{title}\n{kind}", size="sm", min_width=130, elem_classes="example", elem_id=f"example-{i}")
+            for i, (_, title, kind) in enumerate(EXAMPLES)
+        ]
+    return sound, buttons
+
+
+def settings(page: Page):
+    """Hop and threshold with unit and meaning, and the computed sentence."""
+    window, threshold = page.config.window_seconds, page.config.threshold
+    with gr.Group():
+        words = "time from one window to the next; smaller is finer and slower"
+        hop = gr.Slider(
+            0.05, window, page.hop_seconds, step=0.05, label="Hop (seconds)", info=words, elem_id="hop", buttons=[]
+        )
+        words = "a score from here on is an event; it ends 0.15 below"
+        limit = gr.Slider(
+            0, 1, threshold, step=0.01, label="Threshold (0 to 1)", info=words, elem_id="threshold", buttons=[]
+        )
+    return hop, limit, gr.HTML(files.hop_note(page, page.hop_seconds), elem_id="hop-sentence")
+
+
+def download_buttons(first: analysis.Analysis, threshold: float) -> list[gr.DownloadButton]:
+    """One button per format."""
+    paths = files.download_paths(first, threshold)
+    gr.HTML('<p class="small-head">download</p>')
+    with gr.Row(elem_classes="downloads"):
+        return [
+            gr.DownloadButton(TITLES[kind], value=path, size="sm", min_width=120, elem_id=f"download-{kind}")
+            for (kind, _), path in zip(analysis.FORMATS, paths, strict=True)
+        ]
+
+
+def inside_section(page: Page, first: analysis.Analysis, moment: float):
+    """The look inside one window: its block, its moment, its maps."""
+    depth = page.config.depth
+    gr.HTML(INSIDE)
+    with gr.Row(elem_classes="inside-controls"):
+        label = f"Block (0 to {depth - 1})"
+        block = gr.Slider(0, depth - 1, depth // 2, step=1, label=label, elem_id="block", buttons=[])
+        at = gr.Number(round(moment, 3), label="Moment (seconds)", minimum=0, step=0.05, elem_id="moment")
+    inside = gr.HTML(files.inside(page, first, depth // 2, moment), elem_id="inside", elem_classes="card")
+    return block, at, inside
+
+
+# ---------------------------------------------------------------------------------------------- wiring
+
+
+def start_events(handlers, sound, buttons, outputs) -> list:
+    """Every way to give a sound: upload, recording, example."""
+    starts = [
+        sound.upload(handlers.uploaded, sound, outputs, queue=False, **PRIVATE),
+        sound.stop_recording(handlers.recorded, sound, outputs, queue=False, **PRIVATE),
+    ]
+    for button, path in zip(buttons, example_paths(), strict=True):
+        starts.append(button.click(handlers.example(path), None, outputs, queue=False, **PRIVATE))
+    return starts
+
+
+def hop_event(handlers, hop, wish, outputs):
+    """Another hop for the same sound."""
+    return hop.input(handlers.hop_changed, [wish, hop], outputs, queue=False, trigger_mode="always_last", **PRIVATE)
+
+
+def wire_analysis(handlers, starts, inputs, results, look) -> None:
+    """After every start: the analysis, then the look inside its best moment."""
+    state, block, at, inside = look
+    for start in starts:
+        work = {"concurrency_limit": 2, "concurrency_id": "model", "show_progress_on": [results[2]], **PRIVATE}
+        done = start.then(handlers.analyse, inputs, results, **work)
+        done.then(handlers.look, [state, block, at], inside, concurrency_limit=2, **QUIET)
+
+
+def wire_looking(handlers, axis, limit, views, look) -> None:
+    """Everything that looks at a finished result: threshold, moment, block."""
+    state, block, at, inside = look
+    newest = {"trigger_mode": "always_last", "concurrency_limit": 2, **QUIET}
+    limit.input(handlers.threshold_changed, [state, limit, at], views, **newest)
+    moved = axis.select(handlers.moment, None, at, queue=False, **QUIET)
+    moved.then(handlers.look, [state, block, at], inside, **newest)
+    for control in (block, at):
+        control.input(handlers.look, [state, block, at], inside, **newest)

@@ -1,0 +1,101 @@
+"""Chooses the event threshold of a trained keyword model on validation, and puts the weights where they ship.
+
+    python -m benchmarks.keywords_choose DATA RUN [--rolls RUN RUN ...] [--seed 0]
+
+RUN is a folder that `asm-rh train` wrote; --rolls are shorter runs that differ in the reading of RollBlock alone. Copies the best epoch
+into checkpoints/asm-rh-keywords with its threshold, and writes results/keywords_training.json. Test clips are not read.
+"""
+
+import argparse
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+
+from asm_rh.checkpoint import load, save, shipped_folder
+from asm_rh.classifier import Classifier
+from asm_rh.model import AudioMixer
+
+from . import record
+from .keywords_score import words_and_silence
+
+THRESHOLDS = np.round(np.arange(0.50, 0.91, 0.05), 2)
+MOST_LOST = 0.03
+DATA_COMMAND = "python -m benchmarks.keywords_data DATA keywords.npz"
+TRAIN_COMMAND = "asm-rh train --cache keywords.npz --preset asm-rh-keywords --run-dir runs/keywords"
+RULE = (
+    "The threshold is the highest, in steps of 0.05 from 0.50, at which at most 3 points fewer of the validation keywords are reported "
+    "than at 0.50; validation speakers alone decided it."
+)
+
+
+def recall_by_threshold(model, data: Path, seed: int) -> dict:
+    """Share of validation keywords that are the winning class with at least each threshold."""
+    classifier = Classifier(model, "cpu")
+    clips = [clip for clip in words_and_silence(data, "valid", seed) if not clip.label.startswith("_")]
+    scores = np.stack([classifier.windows(clip.path).pooled() for clip in clips])
+    own = scores[np.arange(len(clips)), [classifier.labels.index(clip.label) for clip in clips]]
+    return {float(t): float(((own >= t) & (own == scores.max(1))).mean()) for t in THRESHOLDS}
+
+
+def chosen_threshold(recall: dict) -> float:
+    """The rule above."""
+    return max(t for t, share in recall.items() if share >= recall[0.5] - MOST_LOST)
+
+
+def history(run: Path) -> list[dict]:
+    """The epochs of a run."""
+    with open(run / "history.csv", newline="") as file:
+        return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+
+
+def run_facts(run: Path) -> dict:
+    """What a run was and how far it got."""
+    settings, rows = json.loads((run / "train.json").read_text()), history(run)
+    best = max(rows, key=lambda row: (row["valid_accuracy"], -row["valid_loss"]))
+    return {
+        "roll": json.loads((run / "config.json").read_text())["roll"], "epochs": settings["epochs"],
+        "clips_per_epoch": settings["clips_per_epoch"], "finished_epochs": len(rows), "best_epoch": int(best["epoch"]),
+        "valid_accuracy": best["valid_accuracy"], "valid_macro_f1": best["valid_macro_f1"],
+        "hours": sum(row["seconds"] for row in rows) / 3600, "settings": settings,
+    }  # fmt: skip
+
+
+def command_of(settings: dict) -> str:
+    """The flags of a run that differ from what `asm-rh train` does by itself."""
+    flags = {
+        "epochs": 30, "clips_per_epoch": 0, "learning_rate": 1e-3, "label_smoothing": 0.1, "finish_share": 0.0,
+        "finish_approximate": 0.0, "seed": None,
+    }  # fmt: skip
+    changed = [f"--{name.replace('_', '-')} {settings[name]:g}" for name, default in flags.items() if settings[name] != default]
+    return " ".join([TRAIN_COMMAND, *changed])
+
+
+def with_threshold(model: AudioMixer, threshold: float) -> AudioMixer:
+    """The same weights in a configuration with another threshold."""
+    changed = AudioMixer(model.config.replace(threshold=threshold))
+    changed.load_state_dict(model.state_dict())
+    return changed.eval()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--rolls", type=Path, nargs="*", default=[])
+    parser.add_argument("--seed", type=int, default=0, help="of the split by speakers")
+    args = parser.parse_args()
+    model, facts = load(args.run), run_facts(args.run)
+    recall = recall_by_threshold(model, args.data, args.seed)
+    save(with_threshold(model, chosen_threshold(recall)), shipped_folder() / "asm-rh-keywords")
+    figures = {
+        **facts, "data_command": DATA_COMMAND, "command": command_of(facts["settings"]), "history": history(args.run),
+        "threshold": chosen_threshold(recall), "threshold_rule": RULE, "valid_recall_by_threshold": recall,
+        "rolls": [run_facts(run) for run in args.rolls],
+    }  # fmt: skip
+    record.write("keywords_training", figures, figures["command"])
+
+
+if __name__ == "__main__":
+    main()
