@@ -119,7 +119,7 @@ def build(clips: list[Clip], config: ModelConfig, hop_seconds: float | None = No
         except AudioError as error:
             skipped.append(f"{clip.path}: {error}")
             continue
-        rows += [_log_mel(frontend, wave, config.window_frames) for wave in waves]
+        rows += [raw_features(frontend, wave, config.window_frames) for wave in waves]
         names += [(clip.label, clip.group, clip.split or "train")] * len(waves)
     if not rows:
         raise DataError(f"none of {len(clips)} files could be read; the first: {skipped[0] if skipped else 'no files given'}")
@@ -146,7 +146,7 @@ def raw_settings(config: ModelConfig) -> dict:
     return {**settings, "sample_rate": config.sample_rate}
 
 
-def _log_mel(frontend, wave, frames):
+def raw_features(frontend, wave, frames):
     """(frames, bands) float16; a short clip goes on with its quietest frame, as the pause around a word would."""
     wave = np.pad(wave, (0, max(0, frontend.frame_samples - len(wave))))
     with torch.inference_mode():

@@ -55,6 +55,8 @@ class TrainConfig:
         for name in ("label_smoothing", "finish_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)!r}: expected a share from 0 to 1")
+        if not 0 <= self.stop_after <= self.epochs:
+            raise ValueError(f"stop_after={self.stop_after!r}: expected 0 (do not) to epochs={self.epochs}")
         if not 0 < self.learning_rate < math.inf:
             raise ValueError(f"learning_rate={self.learning_rate!r}: expected a number above 0")
 

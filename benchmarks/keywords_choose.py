@@ -1,9 +1,10 @@
 """Chooses the event threshold of a trained keyword model on validation, and puts the weights where they ship.
 
-    python -m benchmarks.keywords_choose DATA RUN [--rolls RUN RUN ...] [--seed 0]
+    python -m benchmarks.keywords_choose DATA RUN [RUN ...] [--rolls RUN RUN ...] [--seed 0]
 
-RUN is a folder that `asm-rh train` wrote; --rolls are shorter runs that differ in the reading of RollBlock alone. Copies the best epoch
-into checkpoints/asm-rh-keywords with its threshold, and writes results/keywords_training.json. Test clips are not read.
+RUN are folders that `asm-rh train` wrote, each from the weights of the one before; --rolls are shorter runs that differ
+in the reading of RollBlock alone. Copies the last one's best epoch into checkpoints/asm-rh-keywords with its threshold, and writes
+results/keywords_training.json. Test clips are not read.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from .keywords_score import words_and_silence
 THRESHOLDS = np.round(np.arange(0.50, 0.91, 0.05), 2)
 MOST_LOST = 0.03
 DATA_COMMAND = "python -m benchmarks.keywords_data DATA keywords.npz"
-TRAIN_COMMAND = "asm-rh train --cache keywords.npz --preset asm-rh-keywords --run-dir runs/keywords"
+TRAIN_COMMAND = "asm-rh train --cache keywords.npz --preset asm-rh-keywords"
 RULE = (
     "The threshold is the highest, in steps of 0.05 from 0.50, at which at most 3 points fewer of the validation keywords are reported "
     "than at 0.50; validation speakers alone decided it."
@@ -58,18 +59,24 @@ def run_facts(run: Path) -> dict:
         "roll": json.loads((run / "config.json").read_text())["roll"], "epochs": settings["epochs"],
         "clips_per_epoch": settings["clips_per_epoch"], "finished_epochs": len(rows), "best_epoch": int(best["epoch"]),
         "valid_accuracy": best["valid_accuracy"], "valid_macro_f1": best["valid_macro_f1"],
-        "hours": sum(row["seconds"] for row in rows) / 3600, "settings": settings,
+        "hours": sum(row["seconds"] for row in rows) / 3600, "settings": settings, "history": rows,
     }  # fmt: skip
 
 
-def command_of(settings: dict) -> str:
-    """The flags of a run that differ from what `asm-rh train` does by itself."""
-    flags = {
-        "epochs": 30, "clips_per_epoch": 0, "learning_rate": 1e-3, "label_smoothing": 0.1, "finish_share": 0.0,
+def commands_of(stages: list[dict]) -> list[str]:
+    """The command of every stage, with the flags that differ from what `asm-rh train` does by itself."""
+    usual = {
+        "epochs": 30, "clips_per_epoch": 0, "learning_rate": 1e-3, "warmup_epochs": 2.0, "label_smoothing": 0.1, "finish_share": 0.0,
         "finish_approximate": 0.0, "seed": None,
     }  # fmt: skip
-    changed = [f"--{name.replace('_', '-')} {settings[name]:g}" for name, default in flags.items() if settings[name] != default]
-    return " ".join([TRAIN_COMMAND, *changed])
+    found = []
+    for number, stage in enumerate(stages, start=1):
+        flags = [f"--run-dir runs/stage{number}"] + ([f"--init runs/stage{number - 1}"] if number > 1 else [])
+        flags += [f"--{k.replace('_', '-')} {stage['settings'][k]:g}" for k, value in usual.items() if stage["settings"][k] != value]
+        if stage["finished_epochs"] < stage["epochs"]:
+            flags.append(f"--stop-after {stage['finished_epochs']}")
+        found.append(" ".join([TRAIN_COMMAND, *flags]))
+    return found
 
 
 def with_threshold(model: AudioMixer, threshold: float) -> AudioMixer:
@@ -82,19 +89,19 @@ def with_threshold(model: AudioMixer, threshold: float) -> AudioMixer:
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
-    parser.add_argument("run", type=Path)
+    parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("--rolls", type=Path, nargs="*", default=[])
     parser.add_argument("--seed", type=int, default=0, help="of the split by speakers")
     args = parser.parse_args()
-    model, facts = load(args.run), run_facts(args.run)
+    model, stages = load(args.runs[-1]), [run_facts(run) for run in args.runs]
     recall = recall_by_threshold(model, args.data, args.seed)
     save(with_threshold(model, chosen_threshold(recall)), shipped_folder() / "asm-rh-keywords")
     figures = {
-        **facts, "data_command": DATA_COMMAND, "command": command_of(facts["settings"]), "history": history(args.run),
+        "data_command": DATA_COMMAND, "commands": commands_of(stages), "stages": stages, "rolls": [run_facts(run) for run in args.rolls],
+        "valid_accuracy": stages[-1]["valid_accuracy"], "hours": sum(stage["hours"] for stage in stages),
         "threshold": chosen_threshold(recall), "threshold_rule": RULE, "valid_recall_by_threshold": recall,
-        "rolls": [run_facts(run) for run in args.rolls],
     }  # fmt: skip
-    record.write("keywords_training", figures, figures["command"])
+    record.write("keywords_training", figures, "python -m benchmarks.keywords_choose DATA runs/stage1 runs/stage2")
 
 
 if __name__ == "__main__":

@@ -18,12 +18,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from asm_rh import signals
 from asm_rh.audio import decode
 from asm_rh.config import NOISE, SILENCE, UNKNOWN, preset
 from asm_rh.datasets import KEYWORDS, Clip, audio_files, hashed_split, read_speech_commands
-from asm_rh.feature_cache import FeatureCache, _log_mel, build, concatenate
+from asm_rh.feature_cache import FeatureCache, build, concatenate, raw_features
 from asm_rh.frontends import LogMel
 
 LABELS = (*KEYWORDS, UNKNOWN, SILENCE)
@@ -43,33 +44,36 @@ def noise_files(root: Path) -> dict:
     return {path.stem: decode(path)[0] for path in audio_files(root / NOISE)}
 
 
-def noise_source(wave, spectra, size) -> str:
-    """The background recording a `_silence_` clip was cut from, by normalised cross-correlation."""
-    found = {}
-    for name, (spectrum, energy) in spectra.items():
-        match = np.fft.irfft(spectrum * np.conj(np.fft.rfft(wave, size)))[: len(energy)]
-        found[name] = float((match / energy).max())
-    return max(found, key=found.get)
+class NoiseSources:
+    """Tells which background recording a `_silence_` clip was cut from, by normalised cross-correlation."""
 
+    def __init__(self, noises: dict, window: int):
+        self.names = list(noises)
+        self.size = 1 << (max(map(len, noises.values())) + window).bit_length()
+        waves = [torch.from_numpy(wave) for wave in noises.values()]
+        self.spectra = torch.stack([torch.fft.rfft(wave, self.size) for wave in waves])
+        self.energies = [self._running_energy(wave, window) for wave in waves]
 
-def noise_spectra(noises: dict, window: int) -> tuple[dict, int]:
-    """Spectrum and running energy of each background recording, and the length of the transform."""
-    size = 1 << (max(map(len, noises.values())) + window).bit_length()
-    spectra = {}
-    for name, wave in noises.items():
-        total = np.cumsum(np.concatenate([[0.0], wave.astype(np.float64) ** 2]))
-        spectra[name] = np.fft.rfft(wave, size), np.sqrt(np.maximum(total[window:] - total[:-window], 1e-12))
-    return spectra, size
+    @staticmethod
+    def _running_energy(wave, window):
+        total = torch.nn.functional.pad(wave.double().square().cumsum(0), (1, 0))
+        return (total[window:] - total[:-window]).clamp_min(1e-12).sqrt().float()
+
+    def of(self, wave) -> str:
+        """The recording's name for a clip (samples,)."""
+        spectrum = torch.fft.rfft(torch.from_numpy(wave), self.size).conj()
+        matches = torch.fft.irfft(self.spectra * spectrum, self.size)
+        best = [float((match[: len(energy)] / energy).max()) for match, energy in zip(matches, self.energies)]
+        return self.names[int(np.argmax(best))]
 
 
 def split_clips(root: Path, seed: int) -> list[Clip]:
     """Every clip of speech_commands_v2_12 with its split; background by the recording it comes from."""
-    noises = noise_files(root)
-    spectra, size = noise_spectra(noises, CONFIG.window_samples)
+    sources = NoiseSources(noise_files(root), CONFIG.window_samples)
     clips = []
     for clip in read_speech_commands(root):
         if clip.path.parent.name == SILENCE:
-            source = noise_source(decode(clip.path)[0], spectra, size)
+            source = sources.of(decode(clip.path)[0])
         elif clip.path.parent.name == NOISE:
             source = clip.path.stem
         else:
@@ -108,7 +112,7 @@ def computed_part(count: int, seed: int) -> FeatureCache:
     random, frontend = np.random.default_rng(seed), LogMel(CONFIG.frontend, CONFIG.sample_rate)
     waves = [make(random) for make in signals.BACKGROUNDS.values() for _ in range(count)]
     waves += [np.zeros(CONFIG.window_samples, np.float32)] * 50
-    rows = np.stack([_log_mel(frontend, wave, CONFIG.window_frames) for wave in waves])
+    rows = np.stack([raw_features(frontend, wave, CONFIG.window_frames) for wave in waves])
     return weighted(_cache(rows, [SILENCE] * len(rows), ["computed"] * len(rows)), 0.6)
 
 

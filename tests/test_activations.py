@@ -234,7 +234,7 @@ def test_an_exception_switches_on_again(model):
 
 # ---------------------------------------------------------------------------------------- threads and tasks
 
-THREADS, REPETITIONS = 8, 40
+THREADS, REPETITIONS = 8, 25
 
 
 def in_threads(work):

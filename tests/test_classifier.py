@@ -1,4 +1,4 @@
-"""The one prediction path: equal to the model called by hand, for every kind of input, and clear about what it refuses."""
+"""The one prediction path: equal to the model called by hand, for every kind of input, with clear refusals."""
 
 import io
 import json

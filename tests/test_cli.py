@@ -25,8 +25,8 @@ from asm_rh.model import AudioMixer
 ROOT = Path(__file__).resolve().parent.parent
 RATE = 16_000
 TINY = dict(
-    window_seconds=0.5, frames=48, patch=(16, 16), stride=(16, 16), width=32, depth=2, token_hidden=16, channel_hidden=32,
-    roll="grid", frontend=dict(bands=32, centre=True, mean=0.0, std=2.1),
+    window_seconds=0.5, frames=48, patch=(16, 16), stride=(16, 16), width=32, depth=2, token_hidden=16,
+    channel_hidden=32, roll="grid", frontend=dict(bands=32, centre=True, mean=0.0, std=2.1),
 )  # fmt: skip
 MODEL = ModelConfig(labels=("no", "yes", "_silence_"), **{**TINY, "frontend": FrontendConfig(**TINY["frontend"])})
 
@@ -332,16 +332,17 @@ def test_mistakes_in_training_are_one_line_and_exit_code_two(classes, tiny_prese
     assert "epochs=0: expected at least 1" in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_balanced_and_mixup_and_clips_per_epoch_reach_the_run(classes, tiny_preset, tmp_path, monkeypatch):
+def test_flags_reach_the_run(classes, model, tiny_preset, tmp_path, monkeypatch):
     seen = {}
 
-    def fit(model_config, rows, valid, settings, run_dir, resume, report):
-        seen.update(model=model_config, rows=rows, settings=settings, resume=resume)
+    def fit(model_config, rows, valid, settings, run_dir, resume, report, initial=None):
+        seen.update(model=model_config, rows=rows, settings=settings, resume=resume, initial=initial)
         return train.History([{"epoch": 1, "valid_accuracy": 1.0, "valid_loss": 0.0}])
 
     monkeypatch.setattr(train, "fit", fit)
     flags = ["--balanced", "--mixup", "0.3", "--clips-per-epoch", "50", "--seed", "7", "--finish-share", "0.2",
-             "--label-smoothing", "0.05", "--finish-approximate", "0.4", "--kind", "asm-r", "--hermit", "off"]  # fmt: skip
+             "--label-smoothing", "0.05", "--finish-approximate", "0.4", "--kind", "asm-r",
+             "--hermit", "off"]  # fmt: skip
     data = Path(shutil.copytree(classes, tmp_path / "data"))
     for path in sorted((data / "train" / "hiss").iterdir())[:14]:
         path.unlink()
@@ -353,6 +354,12 @@ def test_balanced_and_mixup_and_clips_per_epoch_reach_the_run(classes, tiny_pres
     assert settings.finish_share == 0.2 and settings.finish_approximate == 0.4 and settings.label_smoothing == 0.05
     assert settings.epochs == 4 and settings.batch_size == 8 and settings.learning_rate == 0.005 and not settings.bf16
     assert seen["model"].kind == "asm-r" and seen["model"].hermit == "off" and not seen["resume"]
+    assert seen["initial"] is None and settings.stop_after == 0
+    flags = ["--init", model, "--stop-after", "3", "--warmup-epochs", "0.5", "--resume"]
+    assert main(training(tmp_path / "run", "--data", data, *flags)) == 0
+    settings = seen["settings"]
+    assert settings.stop_after == 3 and settings.warmup_epochs == 0.5 and seen["resume"]
+    assert seen["initial"].config.labels == ("no", "yes", "_silence_")
 
 
 def interrupt_at(count):

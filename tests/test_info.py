@@ -10,8 +10,9 @@ from asm_rh.info import describe, describe_text, facts
 from asm_rh.model import AudioMixer
 
 MODEL = ModelConfig(
-    labels=("no", "yes"), window_seconds=0.5, frames=48, patch=(16, 16), stride=(16, 8), width=32, depth=2, token_hidden=12,
-    channel_hidden=40, roll="off", hermit="off", kind="asm", frontend=FrontendConfig(bands=32, centre=True),
+    labels=("no", "yes"), window_seconds=0.5, frames=48, patch=(16, 16), stride=(16, 8), width=32, depth=2,
+    token_hidden=12, channel_hidden=40, roll="off", hermit="off", kind="asm",
+    frontend=FrontendConfig(bands=32, centre=True),
 )  # fmt: skip
 
 

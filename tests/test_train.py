@@ -322,6 +322,8 @@ def test_front_end_settings_that_come_after_the_cache_may_differ(data, tmp_path)
         {"finish_share": -0.1},
         {"finish_approximate": -1.0},
         {"warmup_epochs": -1.0},
+        {"stop_after": -1},
+        {"stop_after": 31},
     ],
 )
 def test_impossible_settings_are_refused_by_name(changes):
@@ -342,6 +344,32 @@ def test_a_finish_that_leaves_no_clips_is_refused_before_it_starts(data, tmp_pat
         Run(MODEL, approximate, data[1], replace(PLAIN, finish_share=0.5), tmp_path)
     Run(MODEL, approximate, data[1], replace(PLAIN, finish_share=0.5, finish_approximate=0.1), tmp_path)
     Run(MODEL, approximate, data[1], PLAIN, tmp_path)
+
+
+# ---------------------------------------------------------------------------------------------- part of a run
+
+
+def test_stop_after_ends_early_on_the_path_of_the_whole_run(data, straight, tmp_path):
+    history = fit(MODEL, *data, replace(CHANCY, stop_after=2), tmp_path / "run", report=quiet)
+    assert without_clock(history.rows) == without_clock(straight.rows)[:2]
+
+
+def test_a_run_can_start_from_the_weights_of_another(data, straight, tmp_path):
+    initial = best_model(straight.run_dir)
+    run = Run(MODEL, *data, PLAIN, tmp_path / "run")
+    run.begin(initial)
+    for model in (run.model, run.average):
+        assert same_numbers(dict(model.state_dict()), dict(initial.state_dict()))
+    history = fit(
+        MODEL, *data, replace(PLAIN, epochs=1, learning_rate=1e-9), tmp_path / "on", report=quiet, initial=initial
+    )
+    assert history.rows[0]["valid_accuracy"] == straight.best["valid_accuracy"]
+
+
+def test_initial_weights_of_another_model_are_refused_by_the_difference(data, tmp_path):
+    for changes, message in (({"depth": 3}, "depth is 3, here 2"), ({"labels": LABELS[::-1]}, "id2label is")):
+        with pytest.raises(DataError, match=f"the initial weights are of another model: .*{message}"):
+            fit(MODEL, *data, PLAIN, tmp_path / "run", report=quiet, initial=AudioMixer(MODEL.replace(**changes)))
 
 
 # ---------------------------------------------------------------------------------------------- the best epoch
@@ -450,16 +478,20 @@ def test_gradients_are_clipped_to_a_norm_of_one(data, tmp_path):
 
 def test_averaged_weights_follow_the_formula(data, tmp_path):
     run = Run(MODEL, *data, replace(PLAIN, average_decay=0.25), tmp_path)
-    names = [name for name, _ in run.model.named_parameters()]
     expected = {name: p.detach().double().clone() for name, p in run.average.named_parameters()}
     for number in range(6):
-        run.step(number, np.arange(8), torch.Generator())
-        decay = min(0.25, (1 + number) / (10 + number))  # 0.1, 0.18, then 0.25
+        for _, p in run.model.named_parameters():
+            p.data.normal_()  # far apart, so that another decay would show
+        run.update_average(number)
+        decay = [1 / 10, 2 / 11, 1 / 4, 1 / 4, 1 / 4, 1 / 4][number]  # (1 + n) / (10 + n), at most 0.25
         for name, p in run.model.named_parameters():
             expected[name] = decay * expected[name] + (1 - decay) * p.detach().double()
     found = dict(run.average.named_parameters())
-    for name in names:
-        np.testing.assert_allclose(found[name], expected[name], atol=1e-6)
+    for name, wanted in expected.items():
+        np.testing.assert_allclose(found[name], wanted, atol=1e-5)
+    before = {name: p.clone() for name, p in found.items()}
+    run.step(0, np.arange(8), torch.Generator())
+    assert not torch.equal(before["stem.weight"], found["stem.weight"]), "every step moves the average"
     assert not run.average.training and not any(p.requires_grad for p in found.values())
 
 
