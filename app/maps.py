@@ -63,7 +63,7 @@ def effects(look) -> str:
             words.append(f"Block {look.block} has no {title} to switch off.")
             continue
         score = look.scores[part]
-        change = signed(score - now)
+        change = signed(round(score, 2) - round(now, 2))  # the difference of the numbers beside it
         words.append(f"With the {title} of block {look.block} off ({OFF_MEANS[part]}): {score:.2f} ({change}).")
         bars.append(effect_bar(f"{title} off", score, change))
     return say(" ".join(words)) + element("div", "".join(bars), kind="effects")

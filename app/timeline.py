@@ -209,7 +209,7 @@ def axis_lane(seconds: float) -> str:
     places = plots.ticks(0, seconds)
     step = places[1] - places[0] if len(places) > 1 else 0.01
     marks = "".join(tick(100 * place / seconds, clock(place, step).removesuffix(" s")) for place in places)
-    return _lane("axis", mark(60, "seconds" if seconds < 60 else "m:s"), marks)
+    return _lane("axis", mark(60, "s" if seconds < 60 else "m:s"), marks)
 
 
 # ---------------------------------------------------------------------------------------------- tables

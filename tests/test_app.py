@@ -277,7 +277,10 @@ def test_the_sentence_is_true_for_its_numbers(classifier):
     html = maps.render(look, maps.Axes(classifier.config, band_centres_hz(classifier.config.frontend), 2.0))
     assert f"Block 1 moved {100 * look.roll.moved:.0f} % of the features" in html
     assert f"changed by {100 * look.roll.maps.relative:.0f} %" in html
-    assert "from 2.00 s to 3.00 s" in html and text.signed(look.scores["roll"] - look.scores[None]) in html
+    assert (
+        "from 2.00 s to 3.00 s" in html
+        and text.signed(round(look.scores["roll"], 2) - round(look.scores[None], 2)) in html
+    )
 
 
 def test_no_such_block(classifier):
