@@ -58,7 +58,7 @@ def backgrounds(data: Path, seed: int) -> dict:
     """Sounds without keywords by name: (held out of training, list of (samples, rate))."""
     found = {}
     for path in audio_files(data / "speech_commands_v2_12" / NOISE):
-        found[path.stem] = (path.stem in NOISE_SPLITS, [decode(path)])
+        found[path.stem] = (NOISE_SPLITS.get(path.stem) == "test", [decode(path)])
     books = audio_files(data / "librispeech_speakers")
     for name, split in (("held out", "test"), ("trained on", "train")):
         paths = [p for p in books if librispeech_split(f"librispeech/{p.parent.parent.name}", seed) == split]

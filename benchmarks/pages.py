@@ -167,7 +167,7 @@ Rows are what was said, columns what was heard:
 False keywords at the shipped threshold {threshold}, windows every 0.25 s. Read speech holds some of the ten words; each counts as false here.
 {threshold_rule}
 
-| sound | held out of training | minutes | events | per hour |
+| sound | held out of training and choosing | minutes | events | per hour |
 |---|---|---|---|---|
 {noise}
 
