@@ -55,4 +55,4 @@ def about_tab(page: Page) -> None:
     gr.HTML(about.table(page.name, page.classifier.model), elem_classes="card")
     card = about.card(page.source)
     if card:
-        gr.Markdown(card, elem_classes="card")
+        gr.Markdown(card, elem_classes=["card", "model-card"])
