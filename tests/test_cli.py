@@ -447,6 +447,11 @@ sys.exit(cli.main())
 """
 
 
+def heed_interrupts():
+    """What runs the tests may have SIGINT ignored, and a program inherits that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
@@ -454,7 +459,7 @@ def test_ctrl_c_in_a_real_program_and_resume(classes, tmp_path):
     run = tmp_path / "run"
     command = [sys.executable, "-c", WITH_TINY_PRESET, repr(TINY), *training(run, "--data", classes), "--epochs", "40"]
     straight = [part if part != str(run) else str(tmp_path / "straight") for part in command]
-    started = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    started = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts)
     deadline = time.monotonic() + 900
     while not (run / "last.ckpt").exists() and started.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
