@@ -17,6 +17,7 @@ import numpy as np
 from asm_rh.checkpoint import load, save, shipped_folder
 from asm_rh.classifier import Classifier
 from asm_rh.model import AudioMixer
+from asm_rh.train import History
 
 from . import record
 from .keywords_score import words_and_silence
@@ -54,7 +55,7 @@ def history(run: Path) -> list[dict]:
 def run_facts(run: Path) -> dict:
     """What a run was and how far it got."""
     settings, rows = json.loads((run / "train.json").read_text()), history(run)
-    best = max(rows, key=lambda row: (row["valid_accuracy"], -row["valid_loss"]))
+    best = History(rows).best
     return {
         "roll": json.loads((run / "config.json").read_text())["roll"], "epochs": settings["epochs"],
         "clips_per_epoch": settings["clips_per_epoch"], "finished_epochs": len(rows), "best_epoch": int(best["epoch"]),

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from interrupts import interrupt_at
 
 from asm_rh import __version__, cli, config, train
 from asm_rh.classifier import Classifier
@@ -362,22 +363,10 @@ def test_flags_reach_the_run(classes, model, tiny_preset, tmp_path, monkeypatch)
     assert seen["initial"].config.labels == ("no", "yes", "_silence_")
 
 
-def interrupt_at(count):
-    """A printer that is interrupted when it is called for the count-th time."""
-    calls = []
-
-    def report(line):
-        calls.append(line)
-        if len(calls) == count:
-            raise KeyboardInterrupt
-
-    return lambda: report
-
-
 def test_interrupted_training_says_how_to_go_on_and_resume_does(classes, tiny_preset, tmp_path, monkeypatch, capsys):
     cache, run = tmp_path / "features.npz", tmp_path / "run"
     command = training(run, "--data", classes, "--cache", cache)
-    monkeypatch.setattr(cli, "progress_printer", interrupt_at(3))
+    monkeypatch.setattr(cli, "progress_printer", lambda: interrupt_at(3))
     assert main(command) == 130
     err = capsys.readouterr().err
     assert "Go on with the same command and --resume" in err and str(run) in err and "Traceback" not in err
@@ -394,7 +383,7 @@ def test_interruption_before_the_first_epoch_does_not_promise_to_resume(
     classes, tiny_preset, tmp_path, monkeypatch, capsys
 ):
     command = training(tmp_path / "run", "--data", classes, "--cache", tmp_path / "features.npz")
-    monkeypatch.setattr(cli, "progress_printer", interrupt_at(1))
+    monkeypatch.setattr(cli, "progress_printer", lambda: interrupt_at(1))
     assert main(command) == 130
     err = capsys.readouterr().err
     assert "--resume" not in err and "start again with the same command" in err

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from interrupts import interrupt_at
 from safetensors.torch import load_file
 from scipy import stats
 
@@ -171,18 +172,6 @@ def test_progress_line_by_hand():
 
 
 # ---------------------------------------------------------------------------------------------- interruption
-
-
-def interrupt_at(count):
-    """A report that is interrupted when it is called for the count-th time."""
-    calls = []
-
-    def report(line):
-        calls.append(line)
-        if len(calls) == count:
-            raise KeyboardInterrupt
-
-    return report
 
 
 @pytest.mark.parametrize("count", [1, 3, 4, 6], ids=["first epoch", "mid second", "end of second", "end of last"])
