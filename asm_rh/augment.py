@@ -17,7 +17,7 @@ NEPERS_PER_DB = math.log(10) / 10
 class AugmentConfig:
     """How far each change may go; zero switches it off.
 
-    Levels in dB, shift in frames, stretch and warp as shares of the time and mel axis, masks in frames and bands.
+    Levels in dB, shift in frames; stretch and warp, time masks and band masks as shares of the time and mel axis.
     """
 
     gain_db: float = 20.0
@@ -28,14 +28,14 @@ class AugmentConfig:
     snr_low_db: float = -5.0
     snr_high_db: float = 25.0
     time_masks: int = 2
-    time_mask_frames: int = 16
+    time_mask: float = 0.15
     band_masks: int = 2
-    band_mask_bands: int = 16
+    band_mask: float = 0.125
     mixup_probability: float = 0.0
     mixup_alpha: float = 0.4
 
     def __post_init__(self):
-        for name in ("noise_probability", "mixup_probability"):
+        for name in ("noise_probability", "mixup_probability", "time_mask", "band_mask"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)!r}: expected a share from 0 to 1")
         if not self.mixup_alpha > 0:
@@ -48,8 +48,8 @@ def augment(features, noise, config: AugmentConfig, generator):
     if noise is not None and config.noise_probability:
         features = add_noise(features, noise, config, generator)
     features = change_gain(features, config.gain_db, generator)
-    features = mask(features, 1, config.time_masks, config.time_mask_frames, generator)
-    return mask(features, 2, config.band_masks, config.band_mask_bands, generator)
+    features = mask(features, 1, config.time_masks, config.time_mask, generator)
+    return mask(features, 2, config.band_masks, config.band_mask, generator)
 
 
 def warp(features, config: AugmentConfig, generator):
@@ -84,15 +84,16 @@ def change_gain(features, gain_db: float, generator):
     return (features + gain[:, None, None]).clamp_min(LOG_FLOOR)
 
 
-def mask(features, axis: int, count: int, width: int, generator):
-    """SpecAugment: sets `count` stripes of up to `width` cells across `axis` to the clip's mean."""
+def mask(features, axis: int, count: int, share: float, generator):
+    """SpecAugment: sets `count` stripes across `axis`, each of up to `share` of its cells, to the clip's mean."""
+    batch, size = features.shape[0], features.shape[axis]
+    width = round(share * size)
     if not count or not width:
         return features
-    batch, size = features.shape[0], features.shape[axis]
-    lengths = torch.rand(batch, count, 1, generator=generator) * width
-    starts = torch.rand(batch, count, 1, generator=generator) * (size - lengths).clamp_min(0)
+    lengths = (torch.rand(batch, count, 1, generator=generator) * (width + 1)).floor()
+    starts = (torch.rand(batch, count, 1, generator=generator) * (size - lengths + 1)).floor()
     cells = torch.arange(size)
-    hidden = ((cells >= starts) & (cells < starts + lengths.floor())).any(1).to(features.device)  # (B, size)
+    hidden = ((cells >= starts) & (cells < starts + lengths)).any(1).to(features.device)  # (B, size)
     hidden = hidden[:, :, None] if axis == 1 else hidden[:, None, :]
     return torch.where(hidden, features.mean((1, 2), keepdim=True), features)
 

@@ -23,7 +23,8 @@ class FrontendConfig:
     """Settings of the front end, stored with the weights.
 
     Times in seconds, frequencies in Hz. `centre` removes each window's own mean log-mel before `mean` and `std` are applied, which makes
-    the model indifferent to microphone gain. `padding` is the normalised value of frames that the window is too short to fill.
+    the model indifferent to microphone gain. `pause` lets a sound that ends within the window go on with its quietest frame, as the pause
+    after a word would. `padding` is the normalised value of frames that are still empty.
     """
 
     name: str = "logmel"
@@ -38,6 +39,7 @@ class FrontendConfig:
     mean: float = -4.2677393
     std: float = 4.5689974
     padding: float = 0.0
+    pause: bool = False
 
     def __post_init__(self):
         _positive(self, "frame_seconds", "hop_seconds", "bands", "std", "fft_samples")
@@ -311,9 +313,11 @@ _SMALL = dict(_BASE, width=384, depth=12, token_hidden=192, channel_hidden=1536)
 _TINY = dict(_BASE, width=192, depth=8, token_hidden=96, channel_hidden=768)
 _SECOND = dict(window_seconds=1.0, frames=128)
 _KEYWORDS = dict(
-    _BASE, width=128, depth=8, token_hidden=192, channel_hidden=512, window_seconds=1.0, frames=104, stride=(16, 8), roll="grid",
-    drop_path=0.1, frontend=dict(centre=True, mean=0.0, std=2.1),
-)
+    _BASE, width=192, depth=6, token_hidden=96, channel_hidden=768, window_seconds=1.0, frames=104, patch=(16, 16), stride=(8, 8),
+    roll="grid", drop_path=0.1, frontend=dict(
+        frame_seconds=0.03, bands=40, low_hz=0.0, high_hz=4000.0, preemphasis=0.0, centre=True, mean=0.0, std=2.2, pause=True,
+    ),
+)  # fmt: skip
 PRESETS = {
     "asm-rh-base": _BASE,
     "asm-rh-small": _SMALL,

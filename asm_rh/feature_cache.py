@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.nn.functional import pad
 
 from .audio import AudioError, decode, resample
 from .config import ModelConfig
 from .datasets import Clip, DataError
-from .frontends import FRONTENDS
+from .frontends import FRONTENDS, fill_with_pause
 
 LEAST_FILLED = 0.5  # a clip's last window is kept when at least this share of it is sound
 COLUMNS = ("label", "group", "split")
@@ -119,7 +120,7 @@ def build(clips: list[Clip], config: ModelConfig, hop_seconds: float | None = No
         except AudioError as error:
             skipped.append(f"{clip.path}: {error}")
             continue
-        rows += [raw_features(frontend, wave, config.window_frames) for wave in waves]
+        rows += [raw_features(frontend, wave, config) for wave in waves]
         names += [(clip.label, clip.group, clip.split or "train")] * len(waves)
     if not rows:
         raise DataError(f"none of {len(clips)} files could be read; the first: {skipped[0] if skipped else 'no files given'}")
@@ -146,11 +147,15 @@ def raw_settings(config: ModelConfig) -> dict:
     return {**settings, "sample_rate": config.sample_rate}
 
 
-def raw_features(frontend, wave, frames):
-    """(frames, bands) float16; a short clip goes on with its quietest frame, as the pause around a word would."""
+def raw_features(frontend, wave, config: ModelConfig) -> np.ndarray:
+    """(window_frames, bands) float16; what a short clip leaves empty is filled so that `normalise` answers as for the clip itself."""
+    settings, frames = config.frontend, config.window_frames
     wave = np.pad(wave, (0, max(0, frontend.frame_samples - len(wave))))
     with torch.inference_mode():
-        picture = frontend(torch.from_numpy(wave)[None])[0][:frames]
-        pause = picture[picture.mean(1).argmin()]
-        picture = torch.cat([picture, pause.expand(frames - len(picture), -1)])
-    return picture.half().numpy()
+        picture = frontend(torch.from_numpy(wave)[None])[:, :frames]
+        if settings.pause:
+            return fill_with_pause(picture, frames)[0].half().numpy()
+        # Centred clips keep their own mean, or what follows would move what was heard.
+        empty = picture.mean() if settings.centre else settings.mean + 2 * settings.std * settings.padding
+        picture = pad(picture, (0, 0, 0, frames - picture.shape[1]), value=float(empty))
+    return picture[0].half().numpy()

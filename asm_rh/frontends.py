@@ -55,6 +55,16 @@ def mel_banks(bands: int, fft_samples: int, sample_rate: int, low_hz: float, hig
     return banks.float()
 
 
+def fill_with_pause(features, frames: int):
+    """Repeats each clip's quietest frame behind its last: (B, n, bands) raw log-mel -> (B, max(n, frames), bands)."""
+    missing = frames - features.shape[1]
+    if missing <= 0:
+        return features
+    quietest = features.mean(2).argmin(1)
+    pause = features[torch.arange(len(features), device=features.device), quietest]
+    return torch.cat([features, pause[:, None].expand(-1, missing, -1)], 1)
+
+
 def band_centres_hz(config: FrontendConfig) -> list[float]:
     """Centre frequency of each band in Hz, lowest first."""
     low, high = _mel(config.low_hz), _mel(config.high_hz)

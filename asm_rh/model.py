@@ -6,7 +6,7 @@ from torch.nn.functional import pad
 
 from .activations import Switch, Tap
 from .config import ConfigError, ModelConfig
-from .frontends import FRONTENDS
+from .frontends import FRONTENDS, fill_with_pause
 from .mixers import KINDS
 
 LAYER_NORM_EPS = 1e-6
@@ -77,6 +77,8 @@ class AudioMixer(nn.Module):
     def normalise(self, features):
         """Raw front-end output (B, frames, bands) -> what the patches see: centred if configured, scaled, padded or cut."""
         settings, frames = self.config.frontend, self.config.frames
+        if settings.pause:
+            features = fill_with_pause(features, self.config.window_frames)
         if settings.centre:
             features = features - features.mean((1, 2), keepdim=True)
         features = (features[:, :frames] - settings.mean) / (2 * settings.std)

@@ -11,16 +11,19 @@ import torch
 
 from asm_rh import feature_cache
 from asm_rh.audio import decode, resample
+from asm_rh.classifier import Classifier
 from asm_rh.config import FrontendConfig, ModelConfig
 from asm_rh.datasets import Clip, DataError
 from asm_rh.feature_cache import FeatureCache, build, clip_windows, concatenate, raw_settings
 from asm_rh.frontends import LogMel
+from asm_rh.model import AudioMixer
 
 RATE = 16_000
 CONFIG = ModelConfig(
     labels=("a", "b"), window_seconds=0.5, frames=48, patch=(16, 16), stride=(16, 16), width=32, depth=2,
     token_hidden=16, channel_hidden=32, roll="grid", frontend=FrontendConfig(bands=32),
 )  # fmt: skip
+PAUSE = CONFIG.replace(frontend={"pause": True})
 HALF_PRECISION = 2e-3  # float16 has 11 bits: relative 2^-11, absolute 0.004 at the floor of -16
 
 
@@ -75,7 +78,7 @@ def test_short_clip_goes_on_with_its_quietest_frame(tmp_path):
     loud = np.random.default_rng(0).standard_normal(3200).astype(np.float32)
     loud[1600:2400] *= 0.001
     soundfile.write(tmp_path / "a.wav", loud, RATE, subtype="FLOAT")
-    row = build([Clip(tmp_path / "a.wav", "a", "g")], CONFIG).features[0].astype(np.float32)
+    row = build([Clip(tmp_path / "a.wav", "a", "g")], PAUSE).features[0].astype(np.float32)
     picture = log_mel(loud)
     assert picture.shape[0] == 18
     quietest = picture[np.array([frame.mean() for frame in picture]).argmin()]
@@ -85,9 +88,25 @@ def test_short_clip_goes_on_with_its_quietest_frame(tmp_path):
 
 def test_clip_shorter_than_one_frame_is_filled_with_zeros(tmp_path):
     soundfile.write(tmp_path / "a.wav", np.full(300, 0.5, np.float32), RATE, subtype="FLOAT")
-    row = build([Clip(tmp_path / "a.wav", "a", "g")], CONFIG).features[0].astype(np.float32)
+    row = build([Clip(tmp_path / "a.wav", "a", "g")], PAUSE).features[0].astype(np.float32)
     whole = np.concatenate([np.full(300, 0.5, np.float32), np.zeros(100, np.float32)])
     np.testing.assert_allclose(row, np.tile(log_mel(whole), (48, 1)), rtol=HALF_PRECISION, atol=HALF_PRECISION)
+
+
+@pytest.mark.parametrize("seconds", [0.02, 0.2, 0.5])
+@pytest.mark.parametrize("frontend", [{}, {"padding": -1.0, "mean": 2.0}, {"centre": True, "mean": 0.0}, {"pause": True}])
+def test_cached_clips_are_what_the_model_hears(tmp_path, frontend, seconds):
+    config = CONFIG.replace(frontend=frontend)
+    rising = np.linspace(0.01, 1, round(seconds * RATE))
+    wave = (np.random.default_rng(1).standard_normal(len(rising)) * rising).astype(np.float32)
+    soundfile.write(tmp_path / "a.wav", wave, RATE, subtype="FLOAT")
+    row = build([Clip(tmp_path / "a.wav", "a", "g")], config).features
+    model = AudioMixer(config)
+    heard = model.features(Classifier(model, "cpu").prepare(wave, RATE))
+    trained = model.normalise(torch.from_numpy(row).float())
+    torch.testing.assert_close(trained, heard, atol=0.02, rtol=0)
+    if seconds == 0.2 and "pause" not in frontend:
+        assert (heard[0, 20:48] == config.frontend.padding).all()
 
 
 @pytest.mark.parametrize(
@@ -205,7 +224,7 @@ def test_raw_settings_leave_out_only_what_comes_after_the_raw_features():
     same = short.replace(frontend={"centre": True, "mean": 1.0, "std": 2.0, "padding": 3.0})
     assert raw_settings(same) == raw_settings(short)
     changes = {"frame_seconds": 0.02, "hop_seconds": 0.02, "fft_samples": 1024, "bands": 40, "low_hz": 50.0,
-               "high_hz": 7000.0, "preemphasis": 0.5}  # fmt: skip
+               "high_hz": 7000.0, "preemphasis": 0.5, "pause": True}  # fmt: skip
     for name, value in changes.items():
         assert raw_settings(short.replace(frontend={name: value})) != raw_settings(short), name
     assert raw_settings(short.replace(sample_rate=22050)) != raw_settings(short)

@@ -9,7 +9,7 @@ import torch
 from torchaudio.compliance import kaldi
 
 from asm_rh.config import FrontendConfig, ModelConfig, preset
-from asm_rh.frontends import FRONTENDS, LogMel, band_centres_hz, mel_banks
+from asm_rh.frontends import FRONTENDS, LogMel, band_centres_hz, fill_with_pause, mel_banks
 from asm_rh.model import AudioMixer
 
 RATE = 16_000
@@ -184,9 +184,29 @@ def test_without_centring_the_gain_is_heard():
     torch.testing.assert_close(shift[:, :98], torch.full((1, 98, 64), wanted), atol=1e-3, rtol=0)
 
 
+def test_every_band_of_the_keyword_front_end_holds_a_bin():
+    assert (mixer().frontend.banks.sum(0) > 0).all()
+
+
+def test_a_sound_that_ends_early_goes_on_with_its_quietest_frame():
+    picture = torch.tensor([[[4.0, 6.0], [1.0, 3.0], [2.0, 9.0]], [[0.0, -8.0], [1.0, 1.0], [5.0, 5.0]]])
+    filled = fill_with_pause(picture, 5)
+    assert filled.shape == (2, 5, 2) and torch.equal(filled[:, :3], picture)
+    assert filled[:, 3:].tolist() == [[[1.0, 3.0]] * 2, [[0.0, -8.0]] * 2]
+    assert fill_with_pause(picture, 3) is picture and fill_with_pause(picture, 2) is picture
+
+
+def test_the_model_fills_its_window_with_the_pause_before_it_centres():
+    model = mixer(pause=True, centre=True, mean=0.0, std=0.5, padding=7.0)
+    raw = torch.randn(2, 60, 40, generator=torch.Generator().manual_seed(0))
+    got, whole = model.normalise(raw), fill_with_pause(raw, 98)
+    torch.testing.assert_close(got[:, :98], whole - whole.mean((1, 2), keepdim=True))
+    assert (got[:, 98:] == 7.0).all() and got.shape == (2, 104, 40)
+
+
 def test_with_128_bands_the_empty_band_is_all_that_hears_the_gain():
     """Of 128 bands the fourth lies between two FFT bins and stays at the floor: a gain moves the rest by 1/128."""
-    model = mixer(centre=True)
+    model = mixer(centre=True, bands=128, low_hz=20.0, high_hz=8000.0)
     empty = (model.frontend.banks.sum(0) == 0).nonzero().flatten().tolist()
     assert empty == [3]
     shift = (model.features(10 * white(level=0.3)[None]) - model.features(white(level=0.3)[None]))[:, :98]

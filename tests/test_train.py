@@ -32,7 +32,7 @@ MODEL = ModelConfig(
 NO_CHANGE = AugmentConfig(
     gain_db=0, shift_frames=0, stretch=0, warp=0, noise_probability=0, time_masks=0, band_masks=0, mixup_probability=0
 )
-GENTLE = AugmentConfig(gain_db=10, noise_probability=0.2, time_mask_frames=4, band_mask_bands=4)
+GENTLE = AugmentConfig(gain_db=10, noise_probability=0.2, time_mask=0.1, band_mask=0.1)
 SHORT = TrainConfig(epochs=3, batch_size=4, warmup_epochs=0.5, learning_rate=3e-3, average_decay=0.9, bf16=False)
 PLAIN = replace(SHORT, augment=NO_CHANGE)
 
