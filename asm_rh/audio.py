@@ -17,7 +17,8 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 import soundfile
 
-MIN_SECONDS = 0.025
+from .windows import MIN_SECONDS, WindowStream
+
 MIN_RATE_HZ = 1_000
 MAX_RATE_HZ = 768_000
 MAX_CHANNELS = 64
@@ -511,58 +512,19 @@ def windows(
     Raises AudioError for a window below 25 ms or a hop below one sample at once, for too short audio while reading.
     """
     rate = check_rate(rate)
-    if not MIN_SECONDS <= window_seconds < math.inf:
-        raise AudioError(f"window_seconds: got {window_seconds!r}, expected at least {MIN_SECONDS} s")
-    if not hop_seconds > 0 or not 1 <= hop_seconds * rate < math.inf:
-        raise AudioError(f"hop_seconds: got {hop_seconds!r} at {rate} Hz, expected above 0 and at least one sample")
-    return _cut(rate, blocks, round(window_seconds * rate), hop_seconds * rate)
+    try:
+        stream = WindowStream(rate, window_seconds, hop_seconds)
+    except ValueError as error:
+        raise AudioError(str(error)) from None
+    return _cut(stream, blocks)
 
 
-def _cut(
-    rate: int, blocks: Iterable[np.ndarray], window_samples: int, hop_samples: float
-) -> Iterator[tuple[int, np.ndarray, bool]]:
-    held = _Held()
-    index, start, reached = 0, 0, 0
+def _cut(stream: WindowStream, blocks: Iterable[np.ndarray]) -> Iterator[tuple[int, np.ndarray, bool]]:
     for block in blocks:
-        held.add(block)
-        while held.end >= start + window_samples:
-            yield start, held.cut(start, start + window_samples), False
-            reached = start + window_samples
-            index += 1
-            start = round(index * hop_samples)
-        held.forget(start)
-    if index == 0:
-        check_length(held.end, rate)
-    tail_samples = held.end - start
-    if held.end > reached and (index == 0 or tail_samples / rate >= MIN_SECONDS):
-        yield start, held.cut(start, held.end), True
-
-
-class _Held:
-    """The newest samples of a stream, addressed by their position in the whole stream."""
-
-    def __init__(self) -> None:
-        self.pieces: list[np.ndarray] = []
-        self.begin = 0
-        self.end = 0
-
-    def add(self, block: np.ndarray) -> None:
-        block = np.asarray(block, dtype=np.float32)
-        if block.ndim != 1:
-            raise AudioError(f"block: got shape {block.shape}, expected mono samples (n,); mix with to_mono first")
-        self.pieces.append(block)
-        self.end += len(block)
-
-    def cut(self, start: int, stop: int) -> np.ndarray:
-        # Joined only when a window is full: joining at each of many tiny blocks would copy the window every time.
-        if len(self.pieces) > 1:
-            self.pieces = [np.concatenate(self.pieces)]
-        return self.pieces[0][start - self.begin : stop - self.begin].copy()
-
-    def forget(self, start: int) -> None:
-        """Drop the samples before `start`."""
-        while self.pieces and self.begin + len(self.pieces[0]) <= start:
-            self.begin += len(self.pieces.pop(0))
-        if self.pieces and self.begin < start:
-            self.pieces[0] = self.pieces[0][start - self.begin :]
-            self.begin = start
+        if np.ndim(block) != 1:
+            raise AudioError(f"block: got shape {np.shape(block)}, expected mono samples (n,); mix with to_mono first")
+        yield from ((start, window, False) for start, window in stream.each(block))
+    if stream.index == 0:
+        check_length(stream.end, stream.rate)
+    if tail := stream.tail():
+        yield *tail, True

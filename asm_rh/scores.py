@@ -6,16 +6,15 @@ import json
 import math
 import os
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 
-EXIT_BELOW_THRESHOLD = 0.15
-# Times are sums of floats: 0.1 + 0.2 must still touch 0.3.
-TIME_TOLERANCE_SECONDS = 1e-6
+from .events import Event, EventSettings, find_events
+
 SCORE_DECIMALS = 6
 
 CSV_COLUMNS = ("file", "start", "end", "label", "score", "peak_time")
@@ -23,20 +22,6 @@ RAVEN_COLUMNS = (
     "Selection", "View", "Channel", "Begin Time (s)", "End Time (s)", "Low Freq (Hz)", "High Freq (Hz)",
     "Label", "Score",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Event:
-    """A stretch of time in which one label was heard.
-
-    `start`, `end` and `peak` in seconds; `score` is the highest score inside, `peak` the centre of the window with it.
-    """
-
-    label: str
-    start: float
-    end: float
-    score: float
-    peak: float
 
 
 @dataclass(eq=False)
@@ -120,54 +105,14 @@ class WindowScores:
 
     # ------------------------------------------------------------------------------------------ events
 
-    def events(
-        self,
-        threshold: float = 0.5,
-        exit_threshold: float | None = None,
-        min_duration_seconds: float = 0.0,
-        merge_seconds: float = 0.0,
-        thresholds: Mapping[str, float] | None = None,
-    ) -> list[Event]:
+    def events(self, threshold: float = 0.5, exit_threshold: float | None = None, **settings: Any) -> list[Event]:
         """Find when each label that is not background was heard, sorted by start.
 
-        An event opens at a window with score >= `threshold` (or its own in `thresholds`) and lasts while the score is
-        >= `exit_threshold` (default: threshold - 0.15, at least 0). Events of one label at most `merge_seconds` apart
-        become one; then those shorter than `min_duration_seconds` are dropped. Raises ValueError for thresholds outside
-        0 to 1, an exit above its threshold, unknown labels and negative seconds.
+        `threshold`, `exit_threshold` and `settings` (`min_duration_seconds`, `merge_seconds`, `thresholds`, `confirmations`,
+        `of`, `hold_off_seconds`) as of `EventSettings`, which live sound obeys as well; errors too.
         """
-        _check_seconds("min_duration_seconds", min_duration_seconds)
-        _check_seconds("merge_seconds", merge_seconds)
-        thresholds = dict(thresholds or {})
-        _check_known(thresholds, self.labels, "thresholds")
-        _threshold_pair("threshold", threshold, None if thresholds else exit_threshold)
-        for label, own in thresholds.items():
-            _threshold_pair(f"threshold of {label!r}", own, exit_threshold)
-        found = []
-        for index in self._foreground():
-            label = self.labels[index]
-            pair = _threshold_pair(f"threshold of {label!r}", thresholds.get(label, threshold), exit_threshold)
-            merged = _merge(self._runs(index, *pair), merge_seconds + TIME_TOLERANCE_SECONDS)
-            found += [e for e in merged if e.end - e.start >= min_duration_seconds - TIME_TOLERANCE_SECONDS]
-        return sorted(found, key=lambda event: (event.start, event.end))
-
-    def _runs(self, index: int, threshold: float, exit_threshold: float) -> Iterator[Event]:
-        column = self.scores[:, index]
-        heard = np.concatenate(([False], column >= exit_threshold, [False]))
-        edges = np.flatnonzero(heard[1:] != heard[:-1])
-        for first, stop in edges.reshape(-1, 2):
-            opened = np.flatnonzero(column[first:stop] >= threshold)
-            if opened.size:
-                yield self._event(index, first + opened[0], stop)
-
-    def _event(self, index: int, first: int, stop: int) -> Event:
-        best = first + int(self.scores[first:stop, index].argmax())
-        return Event(
-            label=self.labels[index],
-            start=float(self.start[first]),
-            end=float(self.end[first:stop].max()),
-            score=float(self.scores[best, index]),
-            peak=float(self.start[best] + self.end[best]) / 2,
-        )
+        chosen = EventSettings(threshold, exit_threshold, **settings)
+        return find_events(zip(self.start.tolist(), self.end.tolist(), self.scores), self.labels, self.background, chosen)
 
     # ------------------------------------------------------------------------------------------ writers
 
@@ -236,18 +181,6 @@ def _rounder(digits: int | None) -> Callable[[float], float]:
     return float if digits is None else lambda value: round(value, digits)
 
 
-def _merge(events: Iterator[Event], gap_seconds: float) -> list[Event]:
-    """Join neighbours of one label that are at most `gap_seconds` apart; the better score and its peak win."""
-    merged: list[Event] = []
-    for event in events:
-        if merged and event.start - merged[-1].end <= gap_seconds:
-            before = merged.pop()
-            best = before if before.score >= event.score else event
-            event = Event(event.label, before.start, max(before.end, event.end), best.score, best.peak)
-        merged.append(event)
-    return merged
-
-
 # ---------------------------------------------------------------------------------------------- checks
 
 
@@ -261,23 +194,6 @@ def _check_known(names: Any, labels: tuple[str, ...], what: str) -> None:
     unknown = sorted(str(name) for name in names if name not in labels)
     if unknown:
         raise ValueError(f"{what}: got unknown label {', '.join(unknown)}; known are {', '.join(labels)}")
-
-
-def _check_seconds(name: str, seconds: float) -> None:
-    if not 0 <= seconds < math.inf:
-        raise ValueError(f"{name}: got {seconds!r}, expected 0 or more seconds")
-
-
-def _threshold_pair(name: str, threshold: float, exit_threshold: float | None) -> tuple[float, float]:
-    """(threshold, exit threshold), the exit filled in when None."""
-    threshold = float(threshold)  # a float64 would not be equal to the same number among float32 scores
-    if not 0 <= threshold <= 1:
-        raise ValueError(f"{name}: got {threshold!r}, expected a score from 0 to 1")
-    if exit_threshold is None:
-        return threshold, max(0.0, threshold - EXIT_BELOW_THRESHOLD)
-    if not 0 <= exit_threshold <= threshold:
-        raise ValueError(f"exit_threshold: got {exit_threshold!r}, expected from 0 to the {name}, {threshold!r}")
-    return threshold, float(exit_threshold)
 
 
 # ---------------------------------------------------------------------------------------------- text to files

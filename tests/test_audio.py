@@ -16,6 +16,7 @@ import torch
 
 from asm_rh import audio
 from asm_rh.audio import AudioError
+from asm_rh.windows import WindowStream
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT.parent / "shared" / "data"
@@ -685,31 +686,18 @@ def test_windows_belong_to_the_caller():
 
 
 def test_windows_hold_little():
-    held = audio._Held()
+    stream = WindowStream(1000, 0.25, 0.1)
     for index in range(1000):
-        held.add(np.full(100, index, np.float32))
-        held.cut(max(held.end - 250, held.begin), held.end)
-        held.forget(held.end - 250)
-        assert sum(map(len, held.pieces)) <= 350
+        stream.push(np.full(100, index, np.float32))
+        assert sum(map(len, stream.pieces)) <= 350
 
 
 def test_windows_across_wide_gaps_hold_little():
-    peak = 0
-
-    def blocks():
-        nonlocal peak
-        for _ in range(500):
-            peak = max(peak, sum(map(len, held.pieces)))
-            yield np.zeros(100, np.float32)
-
-    held = audio._Held()
-    original, audio._Held = audio._Held, lambda: held
-    try:
-        got = cut(None, 0.1, 20.0, blocks=blocks())
-    finally:
-        audio._Held = original
-    assert spans(got) == [(0, 100, False), (20_000, 20_100, False), (40_000, 40_100, False)]
-    assert peak <= 200
+    stream, starts = WindowStream(1000, 0.1, 20.0), []
+    for _ in range(500):
+        starts += [start for start, _ in stream.push(np.zeros(100, np.float32))]
+        assert sum(map(len, stream.pieces)) <= 200
+    assert starts == [0, 20_000, 40_000]
 
 
 @pytest.mark.parametrize(
