@@ -21,12 +21,15 @@ def parse(arguments=None) -> argparse.Namespace:
     parser.add_argument(
         "--max-minutes", type=float, default=120, help="longest sound in minutes (default: %(default)s)"
     )
+    parser.add_argument(
+        "--max-listeners", type=int, default=8, help="open microphones served at a time (default: %(default)s)"
+    )
     return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":
     flags = parse()
-    demo = build(flags.model, flags.max_file_mb, flags.max_minutes)
+    demo = build(flags.model, flags.max_file_mb, flags.max_minutes, flags.max_listeners)
     demo.launch(
         server_name=os.environ.get("GRADIO_SERVER_NAME", flags.host),
         server_port=int(os.environ.get("GRADIO_SERVER_PORT", flags.port)),

@@ -21,8 +21,11 @@ INSIDE = (
 )
 
 
-def file_tab(page: Page):
-    """Builds the tab inside the current Blocks; returns the handler for a visitor who leaves."""
+def file_tab(page: Page, live=None):
+    """Builds the tab inside the current Blocks; returns the handler for a visitor who leaves.
+
+    `live` is the Live tab's (component, server, tabs): its last seconds are one more way to give a sound.
+    """
     handlers = files.FileHandlers(page)
     first, moment = first_result(page)
     limit_value = page.config.threshold
@@ -44,6 +47,8 @@ def file_tab(page: Page):
     results = [state, heard, status, axis, look[2], cancel, *downloads]
     starts = start_events(handlers, sound, buttons, [wish, sound, status, cancel])
     starts.append(hop_event(handlers, hop, wish, [wish, sentence, status, cancel]))
+    if live:
+        starts.append(replay_event(handlers, *live, [wish, sound, status, cancel]))
     wire_analysis(handlers, starts, [wish, hop, limit], results, look)
     wire_looking(handlers, axis, limit, [heard, axis, *downloads], look)
     cancel.click(handlers.cancel, None, [status, cancel], queue=False, **PRIVATE)
@@ -136,6 +141,11 @@ def start_events(handlers, sound, buttons, outputs) -> list:
 def hop_event(handlers, hop, wish, outputs):
     """Another hop for the same sound."""
     return hop.input(handlers.hop_changed, [wish, hop], outputs, queue=False, trigger_mode="always_last", **PRIVATE)
+
+
+def replay_event(handlers, microphone, server, tabs, outputs):
+    """The last seconds of the microphone, in the File tab."""
+    return microphone.select(handlers.replay(server), None, [*outputs, tabs], queue=False, **PRIVATE)
 
 
 def wire_analysis(handlers, starts, inputs, results, look) -> None:

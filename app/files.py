@@ -10,6 +10,7 @@ from gradio.utils import get_upload_folder
 from asm_rh.audio import AudioError
 
 from . import analysis, insight, maps, text, timeline
+from .live import LiveServer
 from .page import Page
 
 DOWNLOADS = len(analysis.FORMATS)
@@ -41,6 +42,20 @@ class FileHandlers:
 
         def start(request: gr.Request):
             return self.begin(path, path.name, request.session_hash)
+
+        return start
+
+    def replay(self, server: LiveServer):
+        """The handler that takes what a listener's microphone heard last."""
+
+        def start(event: gr.EventData, request: gr.Request):
+            try:
+                wav, began = server.last_seconds_wav(str(event.sid))
+            except ValueError as error:
+                return [gr.skip(), gr.skip(), trouble(str(error)), gr.skip(), gr.Tabs(selected="file")]
+            name = f"live-from-{began:.2f}-s.wav"
+            path = save_bytes_to_cache(wav, name, get_upload_folder())
+            return [*self.begin(path, name, request.session_hash), gr.Tabs(selected="file")]
 
         return start
 

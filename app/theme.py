@@ -52,8 +52,8 @@ def theme() -> gr.themes.Base:
 
 
 def css() -> str:
-    """The style sheet."""
-    return (HERE / "style.css").read_text(encoding="utf-8")
+    """The style sheets."""
+    return "\n".join((HERE / name).read_text(encoding="utf-8") for name in ("style.css", "live.css"))
 
 
 def script(name: str) -> str:

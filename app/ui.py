@@ -7,20 +7,25 @@ from asm_rh.classifier import Classifier
 from . import about, theme
 from .examples import example_paths
 from .file_tab import file_tab
+from .live import LiveServer
+from .live_tab import live_tab
 from .page import PRIVATE, Page
 
 PROMISE = "Hear what a sound is, and see why: an audio classifier whose every step can be looked at and switched off."
 
 
-def build(model: str = "asm-rh-keywords", max_file_mb: float = 200, max_minutes: float = 120) -> gr.Blocks:
+def build(model: str = "asm-rh-keywords", max_file_mb: float = 200, max_minutes: float = 120, max_listeners: int = 8) -> gr.Blocks:
     """The whole page for a model (folder, shipped name or Hub id); loads it and analyses the first example."""
     page = Page(str(model), Classifier(model), max_file_mb, 60 * max_minutes)
+    server = LiveServer(page.classifier, max_listeners)
     gr.set_static_paths(example_paths())
     with gr.Blocks(title="ASM-RH", analytics_enabled=False, delete_cache=(600, 3600)) as demo:
         header(page)
-        with gr.Tabs():
+        with gr.Tabs(selected="file") as tabs:
+            with gr.Tab("Live", id="live"):
+                microphone = live_tab(page, server)
             with gr.Tab("File", id="file"):
-                leave = file_tab(page)
+                leave = file_tab(page, live=(microphone, server, tabs))
             with gr.Tab("About this model", id="about"):
                 about_tab(page)
         demo.unload(leave)

@@ -101,6 +101,11 @@ class StreamSession:
         """Sound that never arrived, in seconds."""
         return self.lost_samples / self.rate
 
+    def start_at(self, position: int) -> None:
+        """Counts the samples from `position` on, with a grid that begins there; for a session that goes on where another ended."""
+        self.position = position
+        self._new_grid(position)
+
     def feed(self, chunk: np.ndarray, position: int | None = None) -> list[Step]:
         """Mono samples (n,), the first being number `position` of the stream -> a step per window they complete.
 

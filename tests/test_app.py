@@ -400,6 +400,7 @@ def test_flags_have_the_documented_defaults():
         "share": False,
         "max_file_mb": 200,
         "max_minutes": 120,
+        "max_listeners": 8,
     }
     assert not hasattr(start, "demo")
 

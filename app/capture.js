@@ -1,0 +1,171 @@
+// The microphone's half: sound from an AudioWorklet as numbered 16-bit samples, none lost, none doubled.
+
+const PROCESSOR = `
+class Capture extends AudioWorkletProcessor {
+  constructor() {
+    super();
+    this.block = new Float32Array(1024);
+    this.filled = 0;
+    this.next = -1;
+  }
+  process(inputs) {
+    const channels = inputs[0], frames = channels.length ? channels[0].length : 128;
+    // Before the microphone is connected there is nothing to hear or to lose.
+    if (!channels.length && this.next < 0) return true;
+    if (this.next >= 0 && currentFrame > this.next) this.port.postMessage({ skipped: currentFrame - this.next });
+    this.next = currentFrame + frames;
+    for (let i = 0; i < frames; i++) {
+      let sum = 0;
+      for (const channel of channels) sum += channel[i];
+      this.block[this.filled++] = channels.length ? sum / channels.length : 0;
+      if (this.filled === this.block.length) {
+        this.port.postMessage({ samples: this.block });
+        this.filled = 0;
+      }
+    }
+    return true;
+  }
+}
+registerProcessor("capture", Capture);`;
+
+const RAW = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
+const REMEDIES = {
+  NotAllowedError: "The browser may not use the microphone. Click the microphone or lock sign beside the address, allow it for this page, then start again.",
+  NotFoundError: "No microphone was found. Plug one in, or switch it on in the system's sound settings, then start again.",
+  NotReadableError: "The microphone is there but cannot be read: another program may hold it. Close that program, then start again.",
+  OverconstrainedError: "The microphone that was chosen before is gone. Choose another one, then start again.",
+};
+
+class Microphone {
+  // `hear(samples Float32Array)`, `skipped(count)`, `ended(words)` are called as things happen.
+  constructor(hear, skipped, ended) {
+    Object.assign(this, { hear, skipped, ended, context: null, stream: null });
+  }
+
+  async start(deviceId) {
+    if (!window.isSecureContext || !navigator.mediaDevices)
+      throw new Error("Browsers give the microphone to secure pages only. Open this page as https://… or as http://localhost.");
+    const wish = deviceId ? { ...RAW, deviceId: { exact: deviceId } } : RAW;
+    try {
+      this.stream = await navigator.mediaDevices.getUserMedia({ audio: wish });
+    } catch (error) {
+      if (deviceId && error.name === "OverconstrainedError") return this.start("");
+      throw new Error(REMEDIES[error.name] || `The microphone could not be opened (${error.name}: ${error.message}).`);
+    }
+    const track = this.stream.getAudioTracks()[0];
+    this.applied = track.getSettings();
+    this.label = track.label;
+    track.addEventListener("ended", () => this.lose("The microphone is gone: it was unplugged, or its permission was withdrawn."));
+    await this.listen();
+    return this;
+  }
+
+  async listen() {
+    const rate = this.applied.sampleRate;
+    this.context = new AudioContext(rate ? { sampleRate: rate } : {});
+    const address = URL.createObjectURL(new Blob([PROCESSOR], { type: "text/javascript" }));
+    await this.context.audioWorklet.addModule(address);
+    URL.revokeObjectURL(address);
+    this.node = new AudioWorkletNode(this.context, "capture", { numberOfInputs: 1, numberOfOutputs: 1 });
+    this.node.port.onmessage = ({ data }) => (data.samples ? this.hear(data.samples) : this.skipped(data.skipped));
+    this.source = this.context.createMediaStreamSource(this.stream);
+    // The node's output is silence: it is connected so that every browser runs it.
+    this.source.connect(this.node).connect(this.context.destination);
+    this.context.addEventListener("statechange", () => { if (this.context && this.context.state !== "closed") this.context.resume().catch(() => {}); });
+    if (this.context.state === "suspended") await this.context.resume();
+  }
+
+  get rate() { return this.context.sampleRate; }
+
+  lose(words) {
+    if (!this.stream) return;
+    this.stop();
+    this.ended(words);
+  }
+
+  stop() {
+    for (const track of this.stream ? this.stream.getTracks() : []) track.stop();
+    if (this.node) this.node.port.onmessage = null;
+    if (this.context) this.context.close().catch(() => {});
+    this.stream = this.context = null;
+  }
+
+  // What the browser really did, in words.
+  facts() {
+    const on = (name, words) => `${words} ${this.applied[name] === undefined ? "unknown" : this.applied[name] ? "ON" : "off"}`;
+    const channels = this.applied.channelCount || 1;
+    return [`${(this.rate / 1000).toFixed(1).replace(".0", "")} kHz, ${channels === 1 ? "mono" : channels + " channels mixed to one"}`,
+      on("echoCancellation", "echo cancelling"), on("noiseSuppression", "noise suppression"), on("autoGainControl", "gain control")].join(", ");
+  }
+}
+
+// Samples that wait to be sent: each has its number; at most `most` seconds are kept, what falls out is counted as lost.
+class Outbox {
+  constructor(rate, most) {
+    Object.assign(this, { rate, most: most * rate, parts: [], count: 0, first: 0, lost: 0 });
+  }
+
+  add(samples) {
+    const whole = new Int16Array(samples.length);
+    for (let i = 0; i < samples.length; i++) whole[i] = Math.max(-32768, Math.min(32767, Math.round(samples[i] * 32768)));
+    this.parts.push(whole);
+    this.count += whole.length;
+    while (this.count > this.most) { this.lost += this.parts[0].length; this.drop(this.parts[0].length); }
+  }
+
+  // A stretch of time without sound: what waits is unreachable behind it, so numbers go on after it.
+  skip(samples) {
+    this.gap = { at: this.first + this.count, samples: (this.gap ? this.gap.samples : 0) + samples };
+    if (!this.count) this.pass();
+  }
+
+  pass() {
+    if (this.gap && this.first >= this.gap.at) { this.first += this.gap.samples; this.gap = null; }
+  }
+
+  // Up to `most` of the oldest samples, which stay until `drop`.
+  peek(most) {
+    const wanted = Math.min(most, this.count, this.gap ? this.gap.at - this.first : Infinity), joined = new Int16Array(wanted);
+    let filled = 0;
+    for (const part of this.parts) {
+      if (filled === wanted) break;
+      joined.set(part.subarray(0, wanted - filled), filled);
+      filled += Math.min(part.length, wanted - filled);
+    }
+    return joined;
+  }
+
+  drop(samples) {
+    this.first += samples;
+    this.count -= samples;
+    while (samples && samples >= this.parts[0].length) samples -= this.parts.shift().length;
+    if (samples) this.parts[0] = this.parts[0].subarray(samples);
+    this.pass();
+  }
+}
+
+// Tells when time has passed without sound, as when a computer sleeps: the clock ran on, the samples did not.
+class SleepWatch {
+  constructor(rate) { Object.assign(this, { rate, usual: null, recent: [] }); }
+
+  // Seconds that are missing, told once; late chunks that still arrive are no gap.
+  heard(samples, now = Date.now() / 1000) {
+    const behind = now - samples / this.rate;
+    this.recent = this.recent.filter((entry) => entry.now > now - 0.7);
+    this.recent.push({ now, behind });
+    const least = Math.min(...this.recent.map((entry) => entry.behind));
+    if (this.usual === null || least < this.usual) this.usual = least;
+    const missing = least - this.usual;
+    if (missing < 1 || this.recent.length < 5) return 0;
+    this.usual = null;
+    this.recent = [];
+    return missing;
+  }
+}
+
+const base64 = (samples) => {
+  const bytes = new Uint8Array(samples.buffer, samples.byteOffset, samples.byteLength);
+  let text = "";
+  for (let i = 0; i < bytes.length; i += 8192) text += String.fromCharCode(...bytes.subarray(i, i + 8192));
+  return btoa(text);
+};
