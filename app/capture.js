@@ -12,7 +12,11 @@ class Capture extends AudioWorkletProcessor {
     const channels = inputs[0], frames = channels.length ? channels[0].length : 128;
     // Before the microphone is connected there is nothing to hear or to lose.
     if (!channels.length && this.next < 0) return true;
-    if (this.next >= 0 && currentFrame > this.next) this.port.postMessage({ skipped: currentFrame - this.next });
+    if (this.next >= 0 && currentFrame > this.next) {
+      // While the sound card starts, the clock may jump: the recording begins behind that.
+      if (this.begun) this.port.postMessage({ skipped: currentFrame - this.next });
+      else this.filled = 0;
+    }
     this.next = currentFrame + frames;
     for (let i = 0; i < frames; i++) {
       let sum = 0;
@@ -21,6 +25,7 @@ class Capture extends AudioWorkletProcessor {
       if (this.filled === this.block.length) {
         this.port.postMessage({ samples: this.block });
         this.filled = 0;
+        this.begun = true;
       }
     }
     return true;

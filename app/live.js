@@ -6,7 +6,7 @@ facts.colours = Uint8Array.from(atob(facts.colours), (c) => c.charCodeAt(0));
 const SEND_SECONDS = 0.1, MOST_SECONDS = 5, KEEP_SECONDS = 30, ANSWER_MS = 8000, LISTED = 40, HELD_MS = 1500;
 const KEPT = "asm-rh-live";
 const view = new LiveView(root, facts);
-const stats = { latencies: [], delays: [], sent: 0, answered: 0, lost: 0, dropped: 0, gaps: 0, pushes: 0, draws: 0, draw_ms: 0, steps: [], events: [], pcm: null };
+const stats = { latencies: [], delays: [], sent: 0, answered: 0, lost: 0, dropped: 0, gaps: 0, pushes: 0, draws: 0, draw_ms: 0, steps: [], events: [] };
 root.stats = stats;
 
 let state = "stopped", microphone = null, outbox = null, sleep = null, sid = "", sending = false, away = 0, lock = null, heardAt = 0, startedAt = 0, pausedAt = 0;
@@ -340,7 +340,7 @@ function meter(samples) {
   meter.frame = requestAnimationFrame(() => {
     meter.frame = 0;
     const box = find(".lv-level"), share = Math.max(0, Math.min(1, (level + 70) / 70));
-    box.firstElementChild.style.transform = `scaleX(${share})`;
+    box.firstElementChild.style.clipPath = `inset(0 ${(100 * (1 - share)).toFixed(1)}% 0 0)`;
     box.setAttribute("aria-valuenow", level.toFixed(0));
     find(".lv-db").textContent = level < -90 ? "silence" : `${level.toFixed(0).replace("-", "−")} dBFS`;
     find(".lv-clip").classList.toggle("on", Date.now() - clipAt < 2000);

@@ -87,7 +87,7 @@ def lanes(page: Page) -> str:
     marks = element("div", element("span", high) + element("span", low), kind="lv-hz")
     ticks = "".join(element("span", f"−{s} s" if s else "now") for s in (12, 9, 6, 3, 0))
     axis = element("div", ticks, kind="lv-axis")
-    key = '<span class="lv-key">thin: each window · thick: smoothed · dotted: threshold</span>'
+    key = '<span class="lv-key">thin: each window · thick: smoothed · dotted: threshold · dashed: never an event</span>'
     return element("div", picture + marks + curves + '<div class="lv-names"></div>' + axis, kind="lv-lanes") + key
 
 

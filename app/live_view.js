@@ -154,14 +154,16 @@ class LiveView {
       const label = row < this.shown.length ? this.facts.labels[this.shown[row]] : null;
       this.draw_events(pen, label, x, high * row, high, style, ratio);
       this.line(pen, [[0, low], [width, low]], style.getPropertyValue("--border-color-primary"), ratio);
+      const counts = label === null || !this.facts.background[this.shown[row]];
       pen.setLineDash([2 * ratio, 4 * ratio]);
-      this.line(pen, [[0, y(this.facts.threshold)], [width, y(this.facts.threshold)]], style.getPropertyValue("--accent"), ratio);
-      pen.setLineDash([]);
+      if (counts) this.line(pen, [[0, y(this.facts.threshold)], [width, y(this.facts.threshold)]], style.getPropertyValue("--accent"), ratio);
+      pen.setLineDash(counts ? [] : [5 * ratio, 4 * ratio]);
       for (const [key, thick, alpha] of [["scores", 1, 0.45], ["smoothed", 2.25, 1]]) {
         pen.globalAlpha = alpha;
         for (const part of this.unbroken()) this.line(pen, part.map((step) => [x(step.middle), y(this.values(step, key)[row])]), colour, thick * ratio);
         pen.globalAlpha = 1;
       }
+      pen.setLineDash([]);
     }
   }
 

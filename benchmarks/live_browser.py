@@ -1,0 +1,301 @@
+"""Listens through the real page in a real Chromium: what was played against what arrived, delays, load and memory.
+
+    python -m benchmarks.live_browser [--seconds 300] [--only one four slow]
+
+A known noise is the browser's microphone. Every sample that reaches the server is compared with what was played. Writes results/live.json.
+"""
+
+import argparse
+import base64
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from . import record
+
+ROOT = Path(__file__).resolve().parents[1]
+CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--use-fake-device-for-media-stream", "--autoplay-policy=no-user-gesture-required",
+    "--disable-background-timer-throttling", "--disable-renderer-backgrounding", "--disable-backgrounding-occluded-windows",
+]  # fmt: skip
+DEVICE_RATE = 44_100  # what Chromium's fake microphone runs at
+START_SECONDS = 0.2  # Chromium fades the first moments of a microphone in
+# Keeps every part that leaves the page, as the tests' only witness of what was sent.
+WITNESS = """() => {
+  window.parts = [];
+  const words = (s) => {
+    let text = "";
+    for (const byte of new Uint8Array(s.buffer, s.byteOffset, s.byteLength)) text += String.fromCharCode(byte);
+    return btoa(text);
+  };
+  document.querySelector(".live").stats.keep = (part, position) => window.parts.push([position, words(part)]);
+}"""
+STATS = """() => {
+  const { keep, ...figures } = document.querySelector(".live").stats;
+  return figures;
+}"""
+SERVE = """
+import sys, time
+sys.argv = ["app.py", *sys.argv[1:]]
+delay = float(sys.argv.pop(1))
+from asm_rh.classifier import Classifier
+if delay:
+    score = Classifier.score
+    def slow(self, waves, rate):
+        time.sleep(delay * (1 if waves.ndim == 1 else len(waves)))
+        return score(self, waves, rate)
+    Classifier.score = slow
+import runpy
+runpy.run_path("app.py", run_name="__main__")
+"""
+
+
+# ---------------------------------------------------------------------------------------------- the page's process
+
+
+@contextmanager
+def served(delay_seconds: float = 0.0, *flags: str):
+    """The address of a page that takes `delay_seconds` longer per window, and its process."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    folder = Path(tempfile.mkdtemp())
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("GRADIO_")}
+    environment |= {"GRADIO_TEMP_DIR": str(folder / "gradio"), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-c", SERVE, str(delay_seconds), "--port", str(port), *flags]
+    with open(folder / "log.txt", "wb") as log:
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        url = f"http://127.0.0.1:{port}/"
+        _wait(url, process, folder / "log.txt")
+        yield url, process
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _wait(url, process, log):
+    end = time.monotonic() + 600
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except OSError:
+            time.sleep(0.5)
+    raise RuntimeError(f"the page did not start:\n{log.read_text()}")
+
+
+# ---------------------------------------------------------------------------------------------- the browser
+
+
+@contextmanager
+def browser_with(wav, *flags: str):
+    """Chromium whose microphone plays a WAV file once, then silence."""
+    from playwright.sync_api import sync_playwright
+
+    flags = [*FLAGS, f"--use-file-for-fake-audio-capture={wav}%noloop", *(flags or ["--use-fake-ui-for-media-stream"])]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def open_live(browser, url: str, width: int = 1280, height: int = 900, **options):
+    """A page with the Live tab in front and a witness of what it sends."""
+    context = browser.new_context(viewport={"width": width, "height": height}, **{"permissions": ["microphone"], **options})
+    context.set_default_timeout(90_000)
+    page = context.new_page()
+    page.goto(url)
+    page.wait_for_selector("#timeline .tl")
+    page.get_by_role("tab", name="Live").click()
+    page.wait_for_selector('.live[data-state="stopped"] .lv-go')
+    page.evaluate(WITNESS)
+    return page
+
+
+def start(page):
+    """Clicks Start and returns once sound flows."""
+    page.click(".lv-go")
+    page.wait_for_function("document.querySelector('.live').stats.answered > 0")
+
+
+def stop(page):
+    """Clicks Stop and returns once everything was sent."""
+    page.click(".lv-go")
+    page.wait_for_selector('.live[data-state="stopped"]')
+
+
+def stats(page) -> dict:
+    """The page's own figures."""
+    return page.evaluate(STATS)
+
+
+def heard(page) -> tuple[np.ndarray, list[tuple[int, int]]]:
+    """Every sample that was sent, int16, and the jumps (at, samples) between parts; overlaps raise."""
+    parts, jumps, position = [], [], None
+    for at, words in page.evaluate("window.parts"):
+        samples = np.frombuffer(base64.b64decode(words), "<i2")
+        if position is not None and at != position:
+            assert at > position, f"sample {at} was sent after {position}"
+            jumps.append((position, at - position))
+        position = at + len(samples)
+        parts.append(samples)
+    return np.concatenate(parts), jumps
+
+
+# ---------------------------------------------------------------------------------------------- played against heard
+
+
+def noise_wav(path, seconds: float, seed: int = 0) -> np.ndarray:
+    """Writes noise below 6 kHz at the fake microphone's own rate -> the samples written."""
+    count = round(seconds * DEVICE_RATE)
+    spectrum = np.fft.rfft(np.random.default_rng(seed).standard_normal(count))
+    spectrum[np.fft.rfftfreq(count, 1 / DEVICE_RATE) > 6000] = 0
+    wave = np.fft.irfft(spectrum, count)
+    samples = (0.7 * 32767 * wave / np.abs(wave).max()).astype(np.int16)
+    soundfile.write(path, samples, DEVICE_RATE, subtype="PCM_16")
+    return samples
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Samples compared, and how many of them differ by more than one step from what was played at that place."""
+
+    compared: int
+    different: int
+    offset: int
+
+
+def compare(played: np.ndarray, got: np.ndarray) -> Comparison:
+    """Finds where `got` lies in `played` by correlation and compares every sample, but for the first moments (int16 both)."""
+    first = int(START_SECONDS * DEVICE_RATE) + int(np.flatnonzero(got)[0])
+    piece = got[first : first + 20_000].astype(float)
+    size = 1 << (len(played) + len(piece)).bit_length()
+    match = np.fft.irfft(np.fft.rfft(played.astype(float), size) * np.conj(np.fft.rfft(piece, size)), size)[: len(played)]
+    offset = int(match.argmax()) - first
+    end = min(len(got), len(played) - offset)
+    difference = got[first:end].astype(int) - played[first + offset : end + offset].astype(int)
+    return Comparison(end - first, int((np.abs(difference) > 1).sum()), offset)
+
+
+# ---------------------------------------------------------------------------------------------- measuring
+
+
+def memory_mb(process) -> float:
+    """Resident memory of a process."""
+    lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("VmRSS"))) / 1024
+
+
+def busy_share(page, session, before=None):
+    """Share of the time that the page's main thread worked since `before` -> (share, now)."""
+    metrics = {m["name"]: m["value"] for m in session.send("Performance.getMetrics")["metrics"]}
+    now = (metrics["TaskDuration"], metrics["Timestamp"])
+    return None if before is None else (now[0] - before[0]) / (now[1] - before[1]), now
+
+
+def percentiles(values) -> dict:
+    """p50 and p95, in the values' own unit."""
+    return {"p50": round(float(np.percentile(values, 50)), 1), "p95": round(float(np.percentile(values, 95)), 1), "count": len(values)}
+
+
+def scenario(seconds: float, listeners: int = 1, delay_seconds: float = 0.0) -> dict:
+    """So many pages listen to one noise for so long; one Chromium, one server."""
+    with tempfile.TemporaryDirectory() as folder, served(delay_seconds) as (url, process):
+        wav = Path(folder) / "noise.wav"
+        played = noise_wav(wav, seconds + 30)
+        with browser_with(wav) as browser:
+            pages = [open_live(browser, url) for _ in range(listeners)]
+            for page in pages:
+                start(page)
+            pages[0].wait_for_timeout(5000)
+            session = pages[0].context.new_cdp_session(pages[0])
+            session.send("Performance.enable")
+            _, before = busy_share(pages[0], session)
+            memory = [memory_mb(process)]
+            for _ in range(10):
+                pages[0].wait_for_timeout(round(100 * (seconds - 5)))
+                memory.append(memory_mb(process))
+            busy, _ = busy_share(pages[0], session, before)
+            for page in pages:
+                stop(page)
+            return {"listeners": listeners, "delay_seconds": delay_seconds, "seconds": seconds, "main_thread_busy": round(busy, 3),
+                    "server_memory_mb": [round(m) for m in memory], "pages": [_page_figures(page, played) for page in pages]}  # fmt: skip
+
+
+def _page_figures(page, played):
+    samples, jumps = heard(page)
+    found, own = compare(played, samples), stats(page)
+    return {
+        "samples_sent": len(samples), "samples_compared": found.compared, "samples_different": found.different, "jumps": len(jumps),
+        "lost_seconds": round(own["lost"], 4), "windows": len(own["steps"]), "windows_dropped": own["dropped"],
+        "page_ms": percentiles(own["latencies"]), "delay_ms": percentiles(own["delays"]),
+        "compute_ms": percentiles([step["compute_ms"] for step in own["steps"]]),
+        "updates_per_second": round(own["draws"] / (len(samples) / DEVICE_RATE), 1),
+    }  # fmt: skip
+
+
+SCENARIOS = {"one": dict(listeners=1), "four": dict(listeners=4), "slow": dict(listeners=1, delay_seconds=0.6)}
+
+
+def server_memory(minutes: float, listeners: int) -> dict:
+    """Resident memory while so many listeners send so many minutes of sound each, as fast as the server takes it."""
+    from app.live import LiveServer
+    from asm_rh.classifier import Classifier
+
+    server = LiveServer(Classifier("asm-rh-keywords", "cpu"))
+    settings = {"hop_seconds": 0.25, "smoothing_seconds": 0.5, "threshold": 0.5, "confirmations": 2}
+    chunk = (3000 * np.random.default_rng(0).standard_normal(4800)).astype("<i2")
+    words = base64.b64encode(chunk.tobytes()).decode()
+    memory, position = [], 0
+
+    def listen(number, rounds):
+        for i in range(rounds):
+            server.push({"sid": f"listener-{number}", "position": position + 4800 * i, "pcm": words})
+
+    for number in range(listeners):
+        server.open({"sid": f"listener-{number}", "rate": 48_000, "settings": settings})
+    rounds = round(minutes * 60 / 0.1 / 10)
+    for _ in range(10):
+        threads = [threading.Thread(target=listen, args=(n, rounds)) for n in range(listeners)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        position += 4800 * rounds
+        lines = Path("/proc/self/status").read_text().splitlines()
+        memory.append(round(int(next(line.split()[1] for line in lines if line.startswith("VmRSS"))) / 1024, 1))
+    return {"minutes": minutes, "listeners": listeners, "memory_mb": memory}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=300)
+    parser.add_argument("--only", nargs="*", choices=[*SCENARIOS, "memory"], default=[*SCENARIOS, "memory"])
+    parser.add_argument("--memory-minutes", type=float, default=30)
+    args = parser.parse_args()
+    figures = {name: scenario(args.seconds, **SCENARIOS[name]) for name in args.only if name in SCENARIOS}
+    if "memory" in args.only:
+        figures["memory"] = server_memory(args.memory_minutes, 4)
+    record.write("live", figures, f"python -m benchmarks.live_browser --seconds {args.seconds:g}")
+
+
+if __name__ == "__main__":
+    main()
