@@ -65,7 +65,7 @@ async function start() {
   set("starting");
   tell("Waiting for the microphone: the browser may ask for permission.");
   try {
-    microphone = await new Microphone(hear, (count) => outbox && outbox.skip(count), lose).start(find(".lv-mic").value);
+    microphone = await new Microphone(hear, (count) => outbox && outbox.skip(count), lose).start(chosen_device());
     outbox = new Outbox(microphone.rate, KEEP_SECONDS);
     sleep = new SleepWatch(microphone.rate);
     heardAt = 0;
@@ -148,12 +148,14 @@ function set(next) {
   if (!on) heard_line(null);
 }
 
+// Before the first permission the browser names no devices: then the remembered one is asked for.
+const chosen_device = () => (find(".lv-mic").options.length > 1 ? find(".lv-mic").value : recall().device || "");
+
 async function list_microphones() {
   const select = find(".lv-mic"), chosen = microphone && microphone.applied.deviceId;
   const found = (await navigator.mediaDevices.enumerateDevices()).filter((device) => device.kind === "audioinput");
   select.replaceChildren(new Option("System default", ""), ...found.filter((d) => d.deviceId && d.deviceId !== "default").map((d, i) => new Option(d.label || `Microphone ${i + 1}`, d.deviceId)));
   select.value = [...select.options].some((option) => option.value === recall().device) ? recall().device : "";
-  if (!select.value) select.value = "";
   root.dataset.device = chosen || "";
 }
 

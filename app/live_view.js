@@ -71,9 +71,11 @@ class LiveView {
     else this.events.push(event);
   }
 
-  // The classes with the highest peaks in sight; one that is shown stays until another is clearly higher.
+  // The classes with the highest peaks in sight, later ones before earlier ones; one that is shown stays until another is clearly higher.
   choose() {
-    const labels = this.facts.labels, peaks = labels.map((_, i) => Math.max(...this.steps.map((step) => step.smoothed[i])));
+    const labels = this.facts.labels, now = this.steps[this.steps.length - 1].at;
+    const weight = (step) => 1 - 0.5 * Math.min(1, (now - step.at) / SPAN_SECONDS);
+    const peaks = labels.map((_, i) => Math.max(...this.steps.map((step) => step.smoothed[i] * weight(step))));
     const order = [...labels.keys()].sort((a, b) => peaks[b] - peaks[a]);
     const most = Math.min(ROWS, labels.length);
     let changed = false;
