@@ -26,12 +26,12 @@ class Batcher:
     """Scores waves (B, samples) as `score(waves, rate)` -> (B, labels) does, for any number of threads at once.
 
     One worker takes what is waiting, joins waves of one rate and length, and hands every caller its own rows. What `score` raises
-    reaches the callers whose waves were in that batch, and nobody else.
+    reaches the callers whose waves were in that batch, and nobody else. `prepare()` is called once in the worker's thread before.
     """
 
-    def __init__(self, score):
+    def __init__(self, score, prepare=None):
         self._score, self._orders = score, queue.Queue()
-        self._worker = threading.Thread(target=self._work, name="scores", daemon=True)
+        self._worker = threading.Thread(target=self._work, args=(prepare,), name="scores", daemon=True)
         self._worker.start()
 
     def __call__(self, waves: np.ndarray, rate: int) -> np.ndarray:
@@ -39,7 +39,9 @@ class Batcher:
         self._orders.put(order)
         return order.done.result()
 
-    def _work(self):
+    def _work(self, prepare):
+        if prepare:
+            prepare()
         while True:
             for orders in _by_kind(self._gather()):
                 self._answer(orders)

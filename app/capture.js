@@ -55,7 +55,8 @@ class Microphone {
       this.stream = await navigator.mediaDevices.getUserMedia({ audio: wish });
     } catch (error) {
       if (deviceId && error.name === "OverconstrainedError") return this.start("");
-      throw new Error(REMEDIES[error.name] || `The microphone could not be opened (${error.name}: ${error.message}).`);
+      const framed = error.name === "NotAllowedError" && window.top !== window ? ` If nothing asks you, open the page in a tab of its own: ${location.href}` : "";
+      throw new Error((REMEDIES[error.name] || `The microphone could not be opened (${error.name}: ${error.message}).`) + framed);
     }
     const track = this.stream.getAudioTracks()[0];
     this.applied = track.getSettings();

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import soundfile
+import torch
 
 from asm_rh.audio import check_rate
+from asm_rh.classifier import warm_up
 from asm_rh.events import Change, EventSettings
 from asm_rh.streaming import Step, StreamSession, StreamSettings
 
@@ -22,6 +24,7 @@ from .text import shown
 KEEP_SECONDS = 10.0
 EXPIRE_SECONDS = 20.0
 MOST_CHUNK_SECONDS = 10.0
+QUICK_SECONDS = 0.06  # a quarter of the usual hop
 SCORE_DECIMALS = 7  # live and file scores agree to 1e-5, in the page too
 
 
@@ -147,9 +150,18 @@ class LiveServer:
 
     def __init__(self, classifier, most_listeners: int = 8, expire_seconds: float = EXPIRE_SECONDS, score=None):
         self.classifier, self.most, self.expire_seconds = classifier, most_listeners, expire_seconds
-        self.score = Batcher(score or classifier.score)
+        self.score = Batcher(score or classifier.score, None if score else self._prepare)
         self.listeners: dict[str, Listener] = {}
         self.lock = threading.Lock()
+
+    def _prepare(self):
+        """In the worker's thread; threads that start later would copy its choice of one thread, so the usual number is put back."""
+        config, threads = self.classifier.config, torch.get_num_threads()
+        silence = np.zeros((1, config.window_samples), np.float32)
+        warm_up(self.classifier.score, silence, config.sample_rate, QUICK_SECONDS)
+        other = threading.Thread(target=torch.set_num_threads, args=(threads,))
+        other.start()
+        other.join()
 
     # ------------------------------------------------------------------------------------------ messages
 
@@ -197,7 +209,7 @@ class LiveServer:
         with self.lock:
             self._forget_silent()
             if sid not in self.listeners and len(self.listeners) >= self.most:
-                raise Refused("full", f"{self.most} people are listening already, which is all this machine serves; try again in a minute")
+                raise Refused("full", f"every place is taken: at most {self.most} can listen here at a time; try again in a minute")
             self.listeners[sid] = listener
         return {"labels": [shown(label) for label in config.labels], **self._meaning(settings), **told([], [])}
 

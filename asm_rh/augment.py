@@ -24,12 +24,12 @@ class AugmentConfig:
     shift_frames: float = 10.0
     stretch: float = 0.15
     warp: float = 0.08
-    noise_probability: float = 0.5
-    snr_low_db: float = -5.0
-    snr_high_db: float = 25.0
-    time_masks: int = 2
+    noise_probability: float = 0.3
+    snr_low_db: float = 0.0
+    snr_high_db: float = 30.0
+    time_masks: int = 1
     time_mask: float = 0.15
-    band_masks: int = 2
+    band_masks: int = 1
     band_mask: float = 0.125
     mixup_probability: float = 0.0
     mixup_alpha: float = 0.4

@@ -1,6 +1,7 @@
 """Waveform to scores: the one prediction path of files, streams, evaluation and the page."""
 
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +91,20 @@ class Classifier:
         Clips longer than the window are scored as `WindowScores.pooled` says. Errors as in `windows`.
         """
         return self.windows(audio, sampling_rate=sampling_rate).top(top_k)
+
+
+def warm_up(score, waves: np.ndarray, rate: int, quick_seconds: float) -> None:
+    """Makes a model's slow first call, and leaves torch one thread here where `score(waves, rate)` then takes at most `quick_seconds`.
+
+    One window is little work: on a busy computer several threads wait for one another, 800 ms where one thread takes 30.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    score(waves, rate)
+    began = time.perf_counter()
+    score(waves, rate)
+    if time.perf_counter() - began > quick_seconds:
+        torch.set_num_threads(threads)
 
 
 def checked_device(name: str) -> torch.device:

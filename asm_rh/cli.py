@@ -1,12 +1,15 @@
-"""The command `asm-rh`: classify, train, eval, info."""
+"""The command `asm-rh`: classify, live, devices, train, eval, info."""
 
 import argparse
 import json
+import math
+import os
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from . import __version__
+from .microphone import MicrophoneError
 
 FORMATS = ("json", "csv", "jsonl", "audacity", "raven")
 
@@ -20,10 +23,17 @@ def main(argv=None) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
+        abandon_output()
         return 0
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, MicrophoneError) as error:
         print(f"asm-rh: error: {error}", file=sys.stderr)
         return 2
+
+
+def abandon_output():
+    """Whoever read standard output is gone: Python would fail once more when it flushes the rest at the end of the program."""
+    with suppress(OSError), open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -32,6 +42,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add_classify(commands.add_parser("classify", help="score sound files"))
+    add_live(commands.add_parser("live", help="score the microphone, live"))
+    add_devices(commands.add_parser("devices", help="list the microphones"))
     add_train(commands.add_parser("train", help="train on your own recordings"))
     add_eval(commands.add_parser("eval", help="judge a model on labelled recordings"))
     add_info(commands.add_parser("info", help="say what a model is"))
@@ -60,8 +72,7 @@ def run_classify(args):
 
     if args.top_k < 1:
         raise ValueError(f"--top-k {args.top_k}: expected at least 1")
-    if args.threshold is not None and not 0 <= args.threshold <= 1:
-        raise ValueError(f"--threshold {args.threshold}: expected a score from 0 to 1")
+    check_threshold(args.threshold)
     check_output(args.output)
     classifier, parts, failed = Classifier(args.model, args.device), [], 0
     for path in args.files:
@@ -78,6 +89,12 @@ def run_classify(args):
         raise ValueError(f"none of {len(args.files)} files could be scored")
     write(join(parts, args.format), args.output)
     return 1 if failed else 0
+
+
+def check_threshold(threshold):
+    """Refuses what is no score."""
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise ValueError(f"--threshold {threshold}: expected a score from 0 to 1")
 
 
 def render(found, args, default_threshold):
@@ -113,6 +130,60 @@ def check_output(path):
         raise ValueError(f"--output {path}: expected a file name in a folder that exists")
 
 
+def add_live(parser):
+    add_model(parser)
+    parser.add_argument("--mic", metavar="NAME|NUMBER", help="part of the microphone's name, or its number (default: the system's)")
+    parser.add_argument("--hop-seconds", type=float, help="from one window's start to the next (default: a quarter of a window)")
+    parser.add_argument("--smoothing-seconds", type=float, default=0.0, help="mean over windows that ended so lately (default: none)")
+    parser.add_argument("--threshold", type=float, help="score from which an event is reported (default: the model's)")
+    parser.add_argument("--confirmations", type=int, default=1, help="windows in a row that must reach it (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, help="stop after so much sound (default: at Ctrl-C)")
+    parser.add_argument("--jsonl", action="store_true", help="JSON lines, as when the output is not a terminal")
+    parser.set_defaults(run=run_live)
+
+
+def run_live(args):
+    from .live_cli import JsonLines, StatusLine, listen
+    from .microphone import Microphone, find
+
+    check_threshold(args.threshold)
+    if args.seconds is not None and not 0 < args.seconds < math.inf:
+        raise ValueError(f"--seconds {args.seconds}: expected above 0")
+    microphone = Microphone(find(args.mic))
+    session = live_session(args, microphone.device.rate)
+    show = JsonLines if args.jsonl or not sys.stdout.isatty() else StatusLine
+    listen(session, microphone, show(session, microphone, args.model), args.seconds)
+
+
+def live_session(args, rate):
+    """One listener's session for sound at `rate` Hz, as the flags ask for."""
+    from .classifier import Classifier
+    from .streaming import EventSettings, StreamSession, StreamSettings
+
+    classifier = Classifier(args.model, args.device)
+    config = classifier.config
+    threshold = config.threshold if args.threshold is None else args.threshold
+    hop_seconds = config.window_seconds / 4 if args.hop_seconds is None else args.hop_seconds
+    events = EventSettings(threshold, confirmations=args.confirmations)
+    settings = StreamSettings(config.window_seconds, hop_seconds, args.smoothing_seconds, events, drop_late=True)
+    return StreamSession(classifier.score, rate, classifier.labels, config.background_labels, settings)
+
+
+def add_devices(parser):
+    parser.set_defaults(run=run_devices)
+
+
+def run_devices(args):
+    from .microphone import NO_MICROPHONE, devices
+
+    there = devices()
+    if not there:
+        raise MicrophoneError(NO_MICROPHONE)
+    for device in there:
+        mark, channels = "*" if device.is_default else " ", f"{device.channels} channel{'s' * (device.channels != 1)}"
+        print(f"{mark} {device.number:>3}  {device.name}, {device.system}  ({channels}, {device.rate} Hz)")
+
+
 def add_data(parser):
     parser.add_argument("--data", type=Path, action="append", default=[], help="folder of recordings; may be given several times")
     parser.add_argument("--layout", choices=("folder", "speech-commands"), default="folder", help="what the folders below --data mean")
@@ -142,6 +213,9 @@ def add_train(parser):
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--label-smoothing", type=float, default=0.1)
     parser.add_argument("--mixup", type=float, default=0.0, help="share of clips mixed with another")
+    parser.add_argument(
+        "--augment", nargs="+", default=[], metavar="NAME=VALUE", help="other augmentation than the usual, such as warp=0.12 time_masks=2"
+    )
     parser.add_argument("--finish-share", type=float, default=0.0, help="last part of the epochs, with fewer approximate clips")
     parser.add_argument("--finish-approximate", type=float, default=0.0, help="weight that approximate clips keep in it")
     parser.add_argument("--seed", type=int, default=0)
@@ -181,10 +255,21 @@ def run_train(args):
 
 
 def augmentation(args):
-    """The default augmentation with the wanted mixup."""
+    """The default augmentation with the wanted changes."""
+    from dataclasses import fields
+
     from .augment import AugmentConfig
 
-    return AugmentConfig(mixup_probability=args.mixup)
+    known, changes = {field.name: type(field.default) for field in fields(AugmentConfig)}, {"mixup_probability": args.mixup}
+    for pair in args.augment:
+        name, _, value = pair.partition("=")
+        if name not in known:
+            raise ValueError(f"--augment {pair}: expected NAME=VALUE with one of {', '.join(known)}")
+        try:
+            changes[name] = known[name](value)
+        except ValueError:
+            raise ValueError(f"--augment {pair}: expected a number, whole for a count of masks") from None
+    return AugmentConfig(**changes)
 
 
 def training_data(args):

@@ -125,7 +125,8 @@ class StreamSession:
         """The sound is over: scores what no window held yet, as in a file, and ends every event -> (steps, what ended)."""
         tail = self.stream.tail()
         steps = self._steps([tail], padded=True) if tail and len(tail[1]) / self.rate >= MIN_SECONDS else []
-        ended = self.detector.finish()
+        # What a gap ended is told by the step behind it: where none came, now.
+        ended, self.waiting.changes = [*self.waiting.changes, *self.detector.finish()], []
         self.smoother.reset()
         self._new_grid(self.position)
         return steps, ended

@@ -10,10 +10,12 @@ results/keywords_training.json. Test clips are not read.
 import argparse
 import csv
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
+from asm_rh.augment import AugmentConfig
 from asm_rh.checkpoint import load, save, shipped_folder
 from asm_rh.classifier import Classifier
 from asm_rh.model import AudioMixer
@@ -68,16 +70,26 @@ def commands_of(stages: list[dict]) -> list[str]:
     """The command of every stage, with the flags that differ from what `asm-rh train` does by itself."""
     usual = {
         "epochs": 30, "clips_per_epoch": 0, "learning_rate": 1e-3, "warmup_epochs": 2.0, "label_smoothing": 0.1, "finish_share": 0.0,
-        "finish_approximate": 0.0, "seed": None,
+        "finish_approximate": 0.0, "batch_size": 128, "seed": None,
     }  # fmt: skip
     found = []
     for number, stage in enumerate(stages, start=1):
         flags = [f"--run-dir runs/stage{number}"] + ([f"--init runs/stage{number - 1}"] if number > 1 else [])
         flags += [f"--{k.replace('_', '-')} {stage['settings'][k]:g}" for k, value in usual.items() if stage["settings"][k] != value]
+        flags += augment_flags(stage["settings"]["augment"])
         if stage["finished_epochs"] < stage["epochs"]:
             flags.append(f"--stop-after {stage['finished_epochs']}")
         found.append(" ".join([TRAIN_COMMAND, *flags]))
     return found
+
+
+def augment_flags(augment: dict) -> list[str]:
+    """What of a run's augmentation is not the usual."""
+    usual, flags = asdict(AugmentConfig()), []
+    if augment["mixup_probability"] != usual.pop("mixup_probability"):
+        flags.append(f"--mixup {augment['mixup_probability']:g}")
+    changed = [f"{name}={augment[name]:g}" for name in usual if augment[name] != usual[name]]
+    return flags + ([f"--augment {' '.join(changed)}"] if changed else [])
 
 
 def with_threshold(model: AudioMixer, threshold: float) -> AudioMixer:

@@ -68,14 +68,15 @@ runpy.run_path("app.py", run_name="__main__")
 
 
 @contextmanager
-def served(delay_seconds: float = 0.0, *flags: str):
-    """The address of a page that takes `delay_seconds` longer per window, and its process."""
+def served(delay_seconds: float = 0.0, *flags: str, threads: int | None = None):
+    """The address of a page that takes `delay_seconds` longer per window, and its process; `threads` of torch (default: its choice)."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
     folder = Path(tempfile.mkdtemp())
     environment = {k: v for k, v in os.environ.items() if not k.startswith("GRADIO_")}
     environment |= {"GRADIO_TEMP_DIR": str(folder / "gradio"), "HF_HUB_OFFLINE": "1"}
+    environment |= {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
     command = [sys.executable, "-c", SERVE, str(delay_seconds), "--port", str(port), *flags]
     with open(folder / "log.txt", "wb") as log:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
@@ -104,17 +105,14 @@ def _wait(url, process, log):
 
 
 @contextmanager
-def browser_with(wav, *flags: str):
+def browser_with(playwright, wav, *flags: str):
     """Chromium whose microphone plays a WAV file once, then silence."""
-    from playwright.sync_api import sync_playwright
-
     flags = [*FLAGS, f"--use-file-for-fake-audio-capture={wav}%noloop", *(flags or ["--use-fake-ui-for-media-stream"])]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
-        try:
-            yield browser
-        finally:
-            browser.close()
+    browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+    try:
+        yield browser
+    finally:
+        browser.close()
 
 
 def open_live(browser, url: str, width: int = 1280, height: int = 900, **options):
@@ -216,12 +214,12 @@ def percentiles(values) -> dict:
     return {"p50": round(float(np.percentile(values, 50)), 1), "p95": round(float(np.percentile(values, 95)), 1), "count": len(values)}
 
 
-def scenario(seconds: float, listeners: int = 1, delay_seconds: float = 0.0) -> dict:
+def scenario(playwright, seconds: float, listeners: int = 1, delay_seconds: float = 0.0) -> dict:
     """So many pages listen to one noise for so long; one Chromium, one server."""
     with tempfile.TemporaryDirectory() as folder, served(delay_seconds) as (url, process):
         wav = Path(folder) / "noise.wav"
         played = noise_wav(wav, seconds + 30)
-        with browser_with(wav) as browser:
+        with browser_with(playwright, wav) as browser:
             pages = [open_live(browser, url) for _ in range(listeners)]
             for page in pages:
                 start(page)
@@ -291,7 +289,10 @@ def main():
     parser.add_argument("--only", nargs="*", choices=[*SCENARIOS, "memory"], default=[*SCENARIOS, "memory"])
     parser.add_argument("--memory-minutes", type=float, default=30)
     args = parser.parse_args()
-    figures = {name: scenario(args.seconds, **SCENARIOS[name]) for name in args.only if name in SCENARIOS}
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        figures = {name: scenario(playwright, args.seconds, **SCENARIOS[name]) for name in args.only if name in SCENARIOS}
     if "memory" in args.only:
         figures["memory"] = server_memory(args.memory_minutes, 4)
     record.write("live", figures, f"python -m benchmarks.live_browser --seconds {args.seconds:g}")

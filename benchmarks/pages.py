@@ -74,9 +74,42 @@ def hermit_section() -> str:
     )
 
 
+def live_section() -> str:
+    """What the README says of the Live tab's losses and delays."""
+    found = load("live")
+    rows = [_live_row(words, found[name]) for name, words in LIVE_SCENARIOS.items() if name in found]
+    memory = found["memory"]
+    head = (
+        f"Measured through a real Chromium on this kind of machine ({found['machine']['cores']} cores, browser and server together), its "
+        "microphone playing a known noise; every sample that arrived was compared with what was played:\n"
+    )
+    tail = (
+        f"\nDelay is from the last sample of a window leaving the page to its scores drawn. The page's main thread is busy "
+        f"{percent(found['one']['main_thread_busy'])} of the time. Four listeners that send {memory['minutes']:.0f} minutes of sound each take the "
+        f"server from {memory['memory_mb'][0]:.0f} to {memory['memory_mb'][-1]:.0f} MB. From `{found['command']}` ({found['date']})."
+    )
+    table = ["| listening for | samples compared | lost | doubled or changed | delay p50 / p95 | windows left out |", "|---|---|---|---|---|---|"]
+    return "\n".join([head, *table, *rows, tail])
+
+
+LIVE_SCENARIOS = {"one": "one listener", "four": "four listeners", "slow": "one, a model that needs 0.6 s a window"}
+
+
+def _live_row(words, found):
+    pages = found["pages"]
+    lost = max(page["lost_seconds"] for page in pages)
+    different, compared = (sum(page[name] for page in pages) for name in ("samples_different", "samples_compared"))
+    p50, p95 = (max(page["page_ms"][name] for page in pages) for name in ("p50", "p95"))
+    left_out, windows = (sum(page[name] for page in pages) for name in ("windows_dropped", "windows"))
+    cells = (f"{words}, {found['seconds'] / 60:.0f} min", f"{compared / 1e6:.1f} million", f"{lost:.1f} s", different,
+             f"{p50:.0f} / {p95:.0f} ms", f"{left_out} of {left_out + windows}")  # fmt: skip
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
 def card() -> str:
     """The weights' own page."""
     found, run = load("keywords"), load("keywords_training")
+    config = json.loads((CARD.parent / "config.json").read_text(encoding="utf-8"))
     test = found["test"]
     classes = [f"| {plain(r['label'])} | {r['clips']} | {percent(r['precision'])} | {percent(r['recall'])} |" for r in test["per_class"]]
     short = [plain(label)[:7] for label in test["labels"]]
@@ -92,7 +125,8 @@ def card() -> str:
         classes="\n".join(classes), header=" | ".join(short), rule="---|" * (len(short) + 1), matrix="\n".join(matrix),
         noise="\n".join(noise), rolls=roll_comparison(run["rolls"]), data_command=run["data_command"], train_command="\n".join(run["commands"]),
         score_command=found["command"], valid=percent(run["valid_accuracy"]), hours=f"{run['hours']:.1f}",
-        threshold_rule=run["threshold_rule"],
+        threshold_rule=run["threshold_rule"], depth=config["depth"], width=config["width"], bands=config["frontend"]["bands"],
+        high_khz=config["frontend"]["high_hz"] / 1000,
     )  # fmt: skip
 
 
@@ -115,7 +149,9 @@ def pages() -> dict:
     """Path -> what it should say."""
     readme = ROOT / "README.md"
     text = filled(readme.read_text(encoding="utf-8"), "keywords", readme_section())
-    return {readme: filled(text, "hermit", hermit_section()), CARD: card()}
+    for name, section in (("hermit", hermit_section), ("live", live_section)):
+        text = filled(text, name, section())
+    return {readme: text, CARD: card()}
 
 
 def main():
@@ -140,8 +176,8 @@ tags: [audio-classification, asm-rh, keyword-spotting]
 # asm-rh-keywords
 
 Tells *down, go, left, no, off, on, right, stop, up, yes* from other words (`_unknown_`) and from the absence of speech (`_silence_`), in windows of
-one second. An ASM-RH mixer (arXiv 2402.18007) with 8 blocks of width 128, lossless Hermitian mixing and the grid reading of RollBlock. Each
-window is centred, so the gain of the microphone does not matter.
+one second. An ASM-RH mixer (arXiv 2402.18007) with {depth} blocks of width {width}, lossless Hermitian mixing and the grid reading of
+RollBlock, on {bands} mel bands up to {high_khz:g} kHz. Each window is centred, so the gain of the microphone does not matter.
 
 ```python
 from asm_rh.classifier import Classifier
@@ -177,11 +213,12 @@ False keywords at the shipped threshold {threshold}, windows every 0.25 s. Read 
 |---|---|---|
 | Speech Commands v0.02, part of the 12-class test archive, split by speaker | keywords, unknown, silence; training, validation and test | CC BY 4.0 |
 | Speech Commands v0.01, *bed, cat, happy*, speakers of the training part only | unknown, training | CC BY 4.0 |
-| log-mel features decoded from spectrogram images of Speech Commands v0.02, about 2,300 further speakers | keywords, unknown; training | CC BY 4.0 |
+| spectrogram images of Speech Commands v0.02, about 2,300 further speakers, read as log-mel features | keywords, unknown; training and validation | CC BY 4.0 |
 | LibriSpeech excerpts, half of the readers | unknown, training | CC BY 4.0 |
 | ESC-10, folds 1 to 4 | silence and background noise, training | CC BY 3.0 / CC0 |
 | computed hum, noise, music, clicks, sweeps | silence and background noise, training | Apache-2.0 |
 
+The images hold the same frames and bands as this front end (30 ms every 10 ms, 40 bands up to 4 kHz), in 8 bits and with JPEG's losses.
 Nobody who speaks in validation or test speaks in training. Of the six background recordings three are for training, *dude_miaowing* for
 validation, *pink_noise* and *running_tap* for test, with every silence clip cut from them.
 
@@ -193,8 +230,8 @@ validation, *pink_noise* and *running_tap* for test, with every silence clip cut
 {score_command}
 ```
 
-The second run starts from the first's best epoch and draws the decoded pictures less often; its best epoch is right on {valid} of the
-validation clips. {hours} hours on two processor cores in all. {rolls}
+Each run starts from the best epoch of the one before; the last one's best is right on {valid} of the validation clips, pictures and
+recordings. {hours} hours on two processor cores in all; every epoch is in `benchmarks/results/keywords_training.json`. {rolls}
 
 ## Intended use and limits
 

@@ -1,4 +1,6 @@
-"""A report of training progress that is interrupted, as by Ctrl-C."""
+"""What tests of Ctrl-C share."""
+
+import signal
 
 
 def interrupt_at(count):
@@ -11,3 +13,8 @@ def interrupt_at(count):
             raise KeyboardInterrupt
 
     return report
+
+
+def heed_interrupts():
+    """For a started program: what runs the tests may have SIGINT ignored, and a program inherits that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

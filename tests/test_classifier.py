@@ -5,6 +5,7 @@ import json
 import math
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import torch
 from torchaudio.functional import resample
 
 from asm_rh.audio import AudioError
-from asm_rh.classifier import Classifier
+from asm_rh.classifier import Classifier, warm_up
 from asm_rh.config import FrontendConfig, ModelConfig
 from asm_rh.model import AudioMixer
 
@@ -420,3 +421,31 @@ def test_one_hour_stays_under_700_megabytes(one_hour, tmp_path, which):
     lines = output.read_text().splitlines()
     assert len(lines) == (3600 / 0.25 - 1 if which == "tiny" else 3600 / 0.5 - 1)
     assert json.loads(lines[-1])["end"] == 3600.0
+
+
+# ---------------------------------------------------------------------------------------------- threads
+
+
+def in_a_thread(work):
+    """Runs `work` in a thread of its own and gives what it returned: torch keeps its number of threads per thread."""
+    found = []
+    thread = threading.Thread(target=lambda: found.append(work()))
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+@pytest.mark.parametrize(("quick_seconds", "wanted"), [(10.0, 1), (0.0, 3)])
+def test_a_quick_model_is_left_one_thread(quick_seconds, wanted):
+    calls = []
+
+    def work():
+        torch.set_num_threads(3)
+        warm_up(lambda waves, rate: calls.append((waves.shape, rate, torch.get_num_threads())), np.zeros((1, 8)), 4, quick_seconds)
+        return torch.get_num_threads()
+
+    before = torch.get_num_threads()
+    try:
+        assert in_a_thread(work) == wanted and calls == [((1, 8), 4, 1)] * 2
+    finally:
+        torch.set_num_threads(before)

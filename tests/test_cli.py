@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from interrupts import interrupt_at
+from interrupts import heed_interrupts, interrupt_at
 
 from asm_rh import __version__, cli, config, train
+from asm_rh.augment import AugmentConfig
 from asm_rh.classifier import Classifier
 from asm_rh.cli import main
 from asm_rh.config import FrontendConfig, ModelConfig
@@ -356,11 +357,19 @@ def test_flags_reach_the_run(classes, model, tiny_preset, tmp_path, monkeypatch)
     assert settings.epochs == 4 and settings.batch_size == 8 and settings.learning_rate == 0.005 and not settings.bf16
     assert seen["model"].kind == "asm-r" and seen["model"].hermit == "off" and not seen["resume"]
     assert seen["initial"] is None and settings.stop_after == 0
-    flags = ["--init", model, "--stop-after", "3", "--warmup-epochs", "0.5", "--resume"]
+    flags = ["--init", model, "--stop-after", "3", "--warmup-epochs", "0.5", "--resume", "--augment", "warp=0.12", "time_masks=3"]
     assert main(training(tmp_path / "run", "--data", data, *flags)) == 0
     settings = seen["settings"]
     assert settings.stop_after == 3 and settings.warmup_epochs == 0.5 and seen["resume"]
     assert seen["initial"].config.labels == ("no", "yes", "_silence_")
+    assert (settings.augment.warp, settings.augment.time_masks, settings.augment.stretch) == (0.12, 3, AugmentConfig().stretch)
+
+
+@pytest.mark.parametrize("pair", ["warmth=1", "warp", "warp=much", "time_masks=1.5"])
+def test_unknown_augmentation_is_refused(pair, classes, tiny_preset, tmp_path, capsys):
+    assert main(training(tmp_path / "run", "--data", classes, "--augment", pair)) == 2
+    err = capsys.readouterr().err
+    assert f"--augment {pair}: expected" in err and "Traceback" not in err
 
 
 def test_interrupted_training_says_how_to_go_on_and_resume_does(classes, tiny_preset, tmp_path, monkeypatch, capsys):
@@ -434,11 +443,6 @@ from asm_rh import cli, config
 config.PRESETS["test-tiny"] = __import__("ast").literal_eval(sys.argv.pop(1))
 sys.exit(cli.main())
 """
-
-
-def heed_interrupts():
-    """What runs the tests may have SIGINT ignored, and a program inherits that."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.mark.slow

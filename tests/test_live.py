@@ -140,7 +140,7 @@ def test_one_listener_too_many_is_refused_until_somebody_leaves(server):
     for number in range(3):
         open_place(server, f"listener-{number}")
     refusal = server.open({"sid": "listener-9", "rate": RATE, "settings": SETTINGS})
-    assert refusal["code"] == "full" and "3 people are listening already" in refusal["error"]
+    assert refusal["code"] == "full" and "every place is taken: at most 3 can listen" in refusal["error"]
     assert "error" not in server.bye({"sid": "listener-0"})
     open_place(server, "listener-9")
 
@@ -300,6 +300,23 @@ def test_every_column_has_its_time(server):
             assert answer["columns_at"] == pytest.approx(0.02 + 0.01 * seen)
         seen += count
     assert len(at) > 10 and seen > 180
+
+
+def test_the_live_worker_takes_one_thread_and_leaves_the_others_theirs(classifier):
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        seen = []
+        server = LiveServer(classifier)
+        server.score(np.zeros((1, 8000), np.float32), RATE)
+        server.score._score = lambda waves, rate: (seen.append(torch.get_num_threads()), waves)[1]
+        server.score(np.zeros((1, 8000), np.float32), RATE)
+        other = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+        other.start()
+        other.join()
+        assert seen == [1, 3] and torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 # ---------------------------------------------------------------------------------------------- batches

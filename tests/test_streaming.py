@@ -152,6 +152,15 @@ def test_a_gap_ends_events_and_forgets_confirmations():
     assert steps[-1].refused == {"high": "2 of 3 confirmations"}
 
 
+def test_a_sound_that_ends_right_behind_a_gap_tells_what_the_gap_ended():
+    high = np.where(np.arange(4000) % 2, 0.1, -0.1).astype(np.float32)
+    live = session(events=EventSettings(0.9))
+    live.feed(high[:700], 0)
+    assert live.feed(high[:10], 2000) == []
+    steps, ended = live.finish()
+    assert steps == [] and [c.what for c in ended] == ["ended"] and live.finish() == ([], [])
+
+
 def test_samples_from_the_past_are_refused():
     live = session()
     live.feed(sound(0.3), 0)

@@ -1,0 +1,237 @@
+"""What the mechanisms of a model did to one window, as numbers: what RollBlock moved, what frequency mixing changed, and if it mattered.
+
+No pictures. Axes are in milliseconds or hertz only where the tensor's axis really is time or frequency: the bins of the Hermitian
+transform are of the embedding axis and are called Hermitian bins.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from .activations import switched_off, switches
+from .frontends import band_centres_hz
+
+LEAST_ENERGY = 1e-12
+BINS_AT_ONCE = 32
+DB = 10 / math.log(10)
+
+
+# ---------------------------------------------------------------------------------------------- the grid of patches
+
+
+@dataclass(frozen=True)
+class PatchGrid:
+    """Where tokens lie: `rows` x `columns` patches; `hz` (rows,) centre frequencies; `ms` (columns,) centres from the window's start."""
+
+    rows: int
+    columns: int
+    hz: np.ndarray
+    ms: np.ndarray
+
+    @property
+    def column_ms(self) -> float:
+        """Time from one patch to the next."""
+        return float(self.ms[1] - self.ms[0]) if self.columns > 1 else 0.0
+
+
+def patch_grid(config) -> PatchGrid:
+    """The patches of a model's window in time and frequency."""
+    rows, columns = config.grid
+    (patch_bands, patch_frames), (stride_bands, stride_frames) = config.patch, config.stride
+    front, hop_ms = config.frontend, 1000 * config.frontend.hop_seconds
+    bands = np.arange(rows) * stride_bands + (patch_bands - 1) / 2
+    hz = np.interp(bands, np.arange(front.bands), band_centres_hz(front))
+    first_ms = 500 * front.frame_seconds + (patch_frames - 1) / 2 * hop_ms
+    return PatchGrid(rows, columns, hz, first_ms + np.arange(columns) * stride_frames * hop_ms)
+
+
+# ---------------------------------------------------------------------------------------------- RollBlock
+
+
+@dataclass(frozen=True)
+class RollMap:
+    """Where each feature behind RollBlock came from, exactly.
+
+    All (tokens, width): `token` and `feature` the source of every place; `time` and `band` how many patches later and higher it lies now
+    than there; `wrapped` whether it went around an edge of the window on its way.
+    """
+
+    token: np.ndarray
+    feature: np.ndarray
+    time: np.ndarray
+    band: np.ndarray
+    wrapped: np.ndarray
+
+    @property
+    def moved_share(self) -> float:
+        """Share of the features that come from another token."""
+        return float((self.token != np.arange(len(self.token))[:, None]).mean())
+
+    @property
+    def rotated_share(self) -> float:
+        """Share of the features that stay in their token and only change their place inside it: no time, no frequency."""
+        stays = self.token == np.arange(len(self.token))[:, None]
+        return float((stays & (self.feature != np.arange(self.feature.shape[1]))).mean())
+
+    def moves(self) -> list[tuple[int, int, float]]:
+        """Every way a feature goes as (patches later, patches higher, share of all features), the commonest first."""
+        ways, counts = np.unique(np.stack([self.time[~self.wrapped], self.band[~self.wrapped]], 1), axis=0, return_counts=True)
+        order = np.argsort(-counts, kind="stable")
+        return [(int(ways[i, 0]), int(ways[i, 1]), float(counts[i] / self.time.size)) for i in order]
+
+    def wrapped_energy(self, rolled) -> float:
+        """Share of the energy of RollBlock's output (tokens, width) that went around an edge."""
+        energy = np.asarray(rolled, np.float64) ** 2
+        return float(energy[self.wrapped].sum() / max(energy.sum(), LEAST_ENERGY))
+
+    def apply(self, x):
+        """The output that this map says for an input (tokens, width)."""
+        return np.asarray(x)[self.token, self.feature]
+
+
+def roll_map(model, block: int) -> RollMap:
+    """The permutation of a block's RollBlock, read off by moving the numbers of the places (arXiv 2402.18007, algorithm 1)."""
+    tokens, width, columns = model.config.tokens, model.config.width, model.config.grid[1]
+    places = torch.arange(tokens * width, dtype=torch.float64).reshape(1, tokens, width)
+    source = model.blocks[block].roll.move(places)[0].long().numpy()
+    token, here = source // width, np.arange(tokens)[:, None]
+    time, band = here % columns - token % columns, here // columns - token // columns
+    return RollMap(token, source % width, time, band, _wrapped(time, band))
+
+
+def _wrapped(time, band):
+    """A feature that did not go the way most of its column went has gone around an edge."""
+    span = 2 * int(np.abs(band).max()) + 1
+    ways = (time - time.min()) * span + band - band.min()
+    usual = np.array([np.bincount(column).argmax() for column in ways.T])
+    return ways != usual
+
+
+def reach(model) -> list[tuple[int, int]]:
+    """How many patches (time, band) RollBlock alone can have carried a feature after each block."""
+    furthest, total = [], np.zeros(2, int)
+    for block in range(model.config.depth):
+        ways = roll_map(model, block).moves()
+        total = total + np.max([[abs(t), abs(b)] for t, b, _ in ways], axis=0)
+        furthest.append((int(min(total[0], model.config.grid[1] - 1)), int(min(total[1], model.config.grid[0] - 1))))
+    return furthest
+
+
+# ---------------------------------------------------------------------------------------------- frequency mixing
+
+
+@dataclass(frozen=True)
+class Mixing:
+    """Frequency mixing of one block.
+
+    Energies (bins,) per Hermitian bin: of the transformed input, `before`, and of what the learned mixing made of it, `after`. `from_to`
+    (tokens, tokens): energy that token j sent to token i through the learned mixing, linearised at this input.
+    """
+
+    before: np.ndarray
+    after: np.ndarray
+    from_to: np.ndarray
+    grid: tuple[int, int]
+
+    @property
+    def gain_db(self) -> np.ndarray:
+        """Gain of the learned mixing per bin in dB."""
+        return DB * np.log(np.maximum(self.after, LEAST_ENERGY) / np.maximum(self.before, LEAST_ENERGY))
+
+    @property
+    def moved_share(self) -> float:
+        """Share of the energy that went from one token to another."""
+        return float(1 - np.trace(self.from_to) / max(self.from_to.sum(), LEAST_ENERGY))
+
+    @property
+    def time_to_time(self) -> np.ndarray:
+        """The energy from column to column (to, from) of the patch grid."""
+        return self._grid().sum((0, 2))
+
+    @property
+    def band_to_band(self) -> np.ndarray:
+        """The energy from row to row (to, from) of the patch grid."""
+        return self._grid().sum((1, 3))
+
+    def _grid(self):
+        return self.from_to.reshape(*self.grid, *self.grid)
+
+
+def even_energy(x) -> np.ndarray:
+    """Energy of the even extension of x (..., width): its ends counted once, the rest twice; the Hermitian transform keeps it."""
+    weights = np.full(np.shape(x)[-1], 2.0)
+    weights[[0, -1]] = 1.0
+    return (np.asarray(x, np.float64) ** 2 * weights).sum(-1)
+
+
+def mixing(model, block: int, tensors: dict) -> Mixing:
+    """Frequency mixing of a block, from `blocks.{i}.hermit.spectrum` and `.mixed` (1, tokens, bins) as `record` captured them."""
+    prefix = f"blocks.{block}.hermit."
+    spectrum, mixed = (tensors[prefix + name][0].detach() for name in ("spectrum", "mixed"))
+    before, after = (tensor.double().square().sum(0).cpu().numpy() for tensor in (spectrum, mixed))
+    return Mixing(before, after, from_to(model.blocks[block].hermit.mlp, spectrum), model.config.grid)
+
+
+def from_to(mlp, spectrum) -> np.ndarray:
+    """Energy (to, from) that each token of `spectrum` (tokens, bins) sends to each through an MLP over the tokens, linearised there."""
+    first, second, sent = mlp.fc1.weight.detach(), mlp.fc2.weight.detach(), spectrum.T.to(mlp.fc1.weight)
+    slope = _gelu_slope(sent @ first.T + mlp.fc1.bias.detach())  # (bins, hidden)
+    energy = torch.zeros(len(spectrum), len(spectrum), dtype=torch.float64, device=first.device)
+    # Some bins at a time: all at once would be bins x tokens x tokens.
+    for own_slope, own_sent in zip(slope.split(BINS_AT_ONCE), sent.split(BINS_AT_ONCE)):
+        jacobian = (second * own_slope[:, None]) @ first  # (bins, to, from)
+        energy += (jacobian * own_sent[:, None]).square().sum(0)
+    return energy.cpu().numpy()
+
+
+def _gelu_slope(x):
+    """Derivative of GELU, Phi(x) + x phi(x)."""
+    return 0.5 * (1 + torch.erf(x / math.sqrt(2))) + x * torch.exp(-(x**2) / 2) / math.sqrt(2 * math.pi)
+
+
+# ---------------------------------------------------------------------------------------------- cause
+
+
+@dataclass(frozen=True)
+class Cause:
+    """What switching one mechanism off does: its name, its block, its part ("roll", "hermit" or "block") and the scores (labels,) then."""
+
+    name: str
+    block: int
+    part: str
+    scores: np.ndarray
+
+
+@torch.inference_mode()
+def causes(model, wave) -> tuple[np.ndarray, list[Cause]]:
+    """Scores (labels,) of one window (1, samples) as the model is, and with each mechanism of each block switched off, in one pass.
+
+    The pass carries one row per switch from the block where it acts, so that every block runs once per switch before it and no more.
+    """
+    model.eval()
+    features = model.taps["features"](model.normalise(model.frontend(wave)))
+    x = model.stem(features.transpose(1, 2).unsqueeze(1)).flatten(2).transpose(1, 2)
+    found = []
+    for index, block in enumerate(model.blocks):
+        own = [name for name in switches(model) if name == f"blocks.{index}" or name.startswith(f"blocks.{index}.")]
+        without = []
+        for name in own:
+            with switched_off(model, [name]):
+                without.append(block(x[:1]))
+            found.append((name, index, name.removeprefix(f"blocks.{index}").removeprefix(".") or "block"))
+        x = torch.cat([block(x), *without])
+    scores = model.probabilities(model.head(model.norm(x).mean(1)).float()).cpu().numpy()
+    return scores[0], [Cause(*names, row) for names, row in zip(found, scores[1:], strict=True)]
+
+
+# ---------------------------------------------------------------------------------------------- sizes
+
+
+def change_of(before, after) -> tuple[float, float]:
+    """Size of a change against what was there, and the cosine between before and after."""
+    before, after = (np.asarray(x, np.float64).ravel() for x in (before, after))
+    norms = np.linalg.norm(before), np.linalg.norm(after)
+    ratio = float(np.linalg.norm(after - before) / max(norms[0], LEAST_ENERGY))
+    return ratio, float(before @ after / max(norms[0] * norms[1], LEAST_ENERGY))

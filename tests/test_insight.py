@@ -1,0 +1,224 @@
+"""What the look inside says, against loops, unit pushes, finite differences and the model itself."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from asm_rh import insight, signals
+from asm_rh.activations import record, switched_off, switches, taps
+from asm_rh.config import FrontendConfig, ModelConfig
+from asm_rh.model import AudioMixer
+
+SIZES = dict(
+    labels=("a", "b", "c"), window_seconds=1.0, frames=112, patch=(16, 16), stride=(16, 8), width=64, depth=4, token_hidden=24,
+    channel_hidden=48, frontend=FrontendConfig(bands=64),
+)  # fmt: skip
+
+
+def random_model(roll="grid", kind="asm-rh", seed=0, **changes):
+    torch.manual_seed(seed)
+    return AudioMixer(ModelConfig(**{**SIZES, "roll": roll, "kind": kind, **changes})).eval()
+
+
+def wave_of(seed=0):
+    return torch.from_numpy(signals.BACKGROUNDS["music"](np.random.default_rng(seed), 1.0)).float()[None]
+
+
+def seen(model, wave):
+    with torch.no_grad(), record(model, taps(model)) as tensors:
+        model(wave)
+    return tensors
+
+
+# ---------------------------------------------------------------------------------------------- where patches lie
+
+
+def test_patches_have_the_times_of_their_frames():
+    grid = insight.patch_grid(random_model().config)
+    assert (grid.rows, grid.columns) == (4, 13) and grid.column_ms == pytest.approx(80)
+    assert grid.ms[0] == pytest.approx(12.5 + 75), "frames 0 to 15 start every 10 ms and last 25"
+    assert (np.diff(grid.hz) > 0).all() and grid.hz[0] < 1000 < grid.hz[-1] < 8000
+
+
+# ---------------------------------------------------------------------------------------------- RollBlock
+
+
+@pytest.mark.parametrize("roll", ["grid", "paper", "off"])
+def test_the_map_says_exactly_what_the_block_does(roll):
+    model = random_model(roll)
+    tensors = seen(model, wave_of())
+    for block in range(4):
+        found = insight.roll_map(model, block)
+        before, after = (tensors[f"blocks.{block}.roll.{end}"][0].numpy() for end in ("in", "out"))
+        np.testing.assert_array_equal(found.apply(before), after)
+        assert sorted((found.token * 64 + found.feature).ravel()) == list(range(52 * 64)), "each place once"
+
+
+@pytest.mark.parametrize("roll", ["grid", "paper"])
+def test_a_click_is_where_the_maps_say_after_every_block(roll):
+    model = random_model(roll)
+    grid = insight.patch_grid(model.config)
+    column = int(np.abs(grid.ms - 500).argmin())
+    x = torch.zeros(1, 52, 64)
+    x[0, column :: grid.columns] = torch.arange(1, 65.0)  # every band at the click's time, features told apart
+    predicted = x[0].numpy()
+    for block in range(4):
+        x = model.blocks[block].roll.move(x)
+        predicted = insight.roll_map(model, block).apply(predicted)
+        np.testing.assert_array_equal(x[0].numpy(), predicted)
+        held = {t % grid.columns for t in np.flatnonzero(predicted.any(1))}
+        furthest = insight.reach(model)[block][0]
+        if roll == "grid":
+            assert all(min(abs(c - column), grid.columns - abs(c - column)) <= furthest for c in held)
+    assert len(held) > 1, "or nothing moved"
+
+
+def test_the_click_of_a_real_wave_is_found_where_the_map_says():
+    model = random_model("grid")
+    wave = torch.from_numpy(signals.click(1.0, 0.5) if signals.click.__code__.co_argcount >= 2 else signals.click()).float()[None]
+    tensors = seen(model, wave)
+    quiet = seen(model, torch.zeros_like(wave))
+    energy = (tensors["patches"] - quiet["patches"])[0].square().sum(1).reshape(4, 13).sum(0).numpy()
+    grid = insight.patch_grid(model.config)
+    assert abs(grid.ms[energy.argmax()] - 500) <= grid.column_ms
+
+
+def test_grid_moves_by_hand():
+    model = random_model("grid")
+    found = insight.roll_map(model, 0)  # step 4: one patch of time, four groups of four features each way
+    ways = {(t, b): share for t, b, share in found.moves()}
+    inside = {(1, 0): 12 / 13, (-1, 0): 12 / 13, (0, 1): 3 / 4, (0, -1): 3 / 4}
+    assert ways == {way: pytest.approx(share / 4) for way, share in inside.items()}
+    assert found.moved_share == 1.0 and found.rotated_share == 0.0
+    assert found.wrapped.mean() == pytest.approx((1 / 13 + 1 / 13 + 1 / 4 + 1 / 4) / 4)
+
+
+def test_in_the_papers_reading_some_features_only_turn_inside_their_token():
+    first, last = (insight.roll_map(random_model("paper"), block) for block in (0, 3))
+    assert (first.rotated_share, first.moved_share) == (1.0, 0.0), "16 groups of the first block all turn along the features"
+    # Block 3 rolls groups 8 to 15, of 13 quarters of tokens each, by one quarter: a feature moves where that leaves its token.
+    quarters = [(13 * c + q, 13 * c + (q - 1) % 13) for c in range(8, 12) for q in range(13)]
+    quarters += [(13 * c + q, 13 * c + (q + 1) % 13) for c in range(12, 16) for q in range(13)]
+    moved = sum(here // 4 != there // 4 for here, there in quarters) / 208
+    assert (last.moved_share, last.rotated_share) == (pytest.approx(moved), pytest.approx(1 - moved))
+    off = insight.roll_map(random_model("off"), 0)
+    assert off.moved_share == off.rotated_share == 0 and not off.wrapped.any() and off.moves() == [(0, 0, 1.0)]
+
+
+def test_wrapped_energy_is_that_of_what_lies_behind_the_edge():
+    found = insight.roll_map(random_model("grid"), 0)
+    x = np.zeros((52, 64))
+    x[found.wrapped] = 1.0
+    assert found.wrapped_energy(x) == 1.0 and found.wrapped_energy(np.where(found.wrapped, 0, 2.0)) == 0.0
+    assert found.wrapped_energy(np.ones((52, 64))) == pytest.approx(found.wrapped.mean())
+
+
+def test_reach_adds_up():
+    found = insight.reach(random_model("grid"))
+    assert found == [(1, 1), (2, 2), (3, 3), (4, 3)], "one patch a block, and no further than the grid"
+
+
+# ---------------------------------------------------------------------------------------------- frequency mixing
+
+
+def test_the_transform_keeps_the_energy_of_the_even_extension():
+    model = random_model()
+    tensors = seen(model, wave_of())
+    for block in range(4):
+        before, after = (tensors[f"blocks.{block}.hermit.{name}"][0].numpy() for name in ("in", "spectrum"))
+        np.testing.assert_allclose(insight.even_energy(after), insight.even_energy(before), rtol=1e-4)
+        back, out = (tensors[f"blocks.{block}.hermit.{name}"][0].numpy() for name in ("mixed", "out"))
+        np.testing.assert_allclose(insight.even_energy(out), insight.even_energy(back), rtol=1e-4)
+
+
+def test_even_energy_by_hand():
+    assert insight.even_energy([1.0, 2.0, 3.0]) == 1 + 2 * 4 + 9
+
+
+def test_from_to_equals_unit_tokens_pushed_through():
+    model = random_model(width=16, depth=1)
+    tensors = seen(model, wave_of())
+    found = insight.mixing(model, 0, tensors)
+    mlp, spectrum = model.blocks[0].hermit.mlp.double(), tensors["blocks.0.hermit.spectrum"][0].double()
+    pushed = np.zeros((52, 52))
+    with torch.no_grad():
+        for token in range(52):
+            unit, step = torch.zeros(52, 16, dtype=torch.float64), 1e-5
+            unit[token] = step * spectrum[token]
+            up, down = (mlp((spectrum + sign * unit).T).T for sign in (1, -1))
+            pushed[:, token] = ((up - down) / (2 * step)).square().sum(1).numpy()
+    np.testing.assert_allclose(found.from_to, pushed, rtol=2e-3, atol=1e-9)
+    assert 0 < found.moved_share < 1
+
+
+def test_sums_over_the_grid_close():
+    found = insight.mixing(random_model(), 1, seen(random_model(), wave_of()))
+    assert found.time_to_time.shape == (13, 13) and found.band_to_band.shape == (4, 4)
+    total = found.from_to.sum()
+    assert found.time_to_time.sum() == pytest.approx(total) == found.band_to_band.sum()
+    loops = np.zeros((13, 13))
+    for i in range(52):
+        for j in range(52):
+            loops[i % 13, j % 13] += found.from_to[i, j]
+    np.testing.assert_allclose(found.time_to_time, loops)
+
+
+def test_gain_per_bin_by_hand():
+    found = insight.Mixing(np.array([1.0, 10.0]), np.array([10.0, 1.0]), np.eye(2), (1, 2))
+    np.testing.assert_allclose(found.gain_db, [10, -10])
+    assert found.moved_share == 0
+
+
+# ---------------------------------------------------------------------------------------------- cause
+
+
+@pytest.mark.parametrize("kind", ["asm-rh", "asm-h", "asm-r", "asm"])
+@pytest.mark.parametrize("roll", ["grid", "paper"])
+def test_every_switch_in_one_pass_is_each_switch_alone(kind, roll):
+    model, wave = random_model(roll, kind), wave_of()
+    as_is, found = insight.causes(model, wave)
+    with torch.no_grad():
+        np.testing.assert_allclose(as_is, model.probabilities(model(wave))[0], atol=1e-6)
+        assert [cause.name for cause in found] == switches(model)
+        for cause in found:
+            with switched_off(model, [cause.name]):
+                np.testing.assert_allclose(cause.scores, model.probabilities(model(wave))[0], atol=1e-6, err_msg=cause.name)
+    assert {cause.part for cause in found} <= {"block", "hermit", "roll"} and {cause.block for cause in found} == set(range(4))
+
+
+def test_switching_off_twice_gives_the_scores_back_exactly():
+    model, wave = random_model(), wave_of()
+    first = insight.causes(model, wave)
+    again = insight.causes(model, wave)
+    np.testing.assert_array_equal(first[0], again[0])
+    for a, b in zip(first[1], again[1], strict=True):
+        np.testing.assert_array_equal(a.scores, b.scores)
+
+
+def test_another_thread_predicts_on_undisturbed():
+    model, wave = random_model(), wave_of()
+    with torch.no_grad():
+        wanted = model(wave)
+    stop, wrong = threading.Event(), []
+
+    def predict():
+        with torch.no_grad():
+            while not stop.is_set():
+                if not torch.equal(model(wave), wanted):
+                    wrong.append(1)
+
+    thread = threading.Thread(target=predict)
+    thread.start()
+    for _ in range(10):
+        insight.causes(model, wave)
+    stop.set()
+    thread.join()
+    assert not wrong
+
+
+def test_size_of_a_change_by_hand():
+    assert insight.change_of([3.0, 4.0], [3.0, 4.0]) == (0.0, pytest.approx(1.0))
+    ratio, cosine = insight.change_of([1.0, 0.0], [0.0, 1.0])
+    assert ratio == pytest.approx(2**0.5) and cosine == 0.0
