@@ -5,9 +5,10 @@ import json
 
 import gradio as gr
 
+from asm_rh import pictures
 from asm_rh.audio import MIN_SECONDS
 
-from . import plots, theme
+from . import theme
 from .live import LiveServer
 from .markup import element, table
 from .page import Page
@@ -54,7 +55,7 @@ def facts(page: Page) -> dict:
         "column_seconds": config.frontend.hop_seconds,
         "window_seconds": config.window_seconds,
         "threshold": config.threshold,
-        "colours": base64.b64encode(plots.colour_table("magma").tobytes()).decode(),
+        "colours": base64.b64encode(pictures.colour_table("magma").tobytes()).decode(),
     }
 
 

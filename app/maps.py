@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from . import plots
+from asm_rh import pictures
+
 from .markup import colour_bar, element, folded, mark, picture, table, tick
 from .text import clock, escape, frequency, shown, signed
 
@@ -142,29 +143,29 @@ def input_panel(look, axes: Axes) -> str:
     """The features of the window as the model gets them, on the same axes as the maps."""
     values = look.features[axes.cover].T
     alt = "normalised log-mel energy of the window"
-    return panel("what the model gets", values, plots.limits(values), "magma", axes, alt, "smooth")
+    return panel("what the model gets", values, pictures.limits(values), "magma", axes, alt, "smooth")
 
 
 def map_panels(maps, axes: Axes, titles) -> str:
     """Before, after (same colour limits) and the change (around 0)."""
-    shared = plots.limits(maps.before, maps.after)
+    shared = pictures.limits(maps.before, maps.after)
     pair = (
         panel(title, values, shared, "viridis", axes, f"energy (RMS) of every patch {title}")
         for title, values in zip(titles, (maps.before, maps.after), strict=True)
     )
     alt = "energy after minus before"
-    return "".join(pair) + panel("change", maps.change, plots.even_limits(maps.change), plots.SIGNED, axes, alt)
+    return "".join(pair) + panel("change", maps.change, pictures.even_limits(maps.change), pictures.SIGNED, axes, alt)
 
 
 def panel(title: str, values, limits, colours: str, axes: Axes, alt: str, kind: str = "cells") -> str:
     """One map with axes in Hz and seconds and its colour bar; `values` (rows, columns) with row 0 lowest."""
-    uri = plots.png_uri(plots.heat_png(values, *limits, colours))
+    uri = pictures.png_uri(pictures.heat_png(values, *limits, colours))
     alt = f"{alt}; lowest {values.min():.2f}, highest {values.max():.2f}"
     rows, (low, high) = len(axes.hz), limits
     marks = "".join(
         mark(100 - 100 * (r + 0.5) / rows, frequency(sum(axes.hz[r]) / 2)) for r in range(0, rows, -(-rows // 5))
     )
-    ends = (signed(high), signed(low), "0") if colours == plots.SIGNED else (_plain(high), _plain(low))
+    ends = (signed(high), signed(low), "0") if colours == pictures.SIGNED else (_plain(high), _plain(low))
     bar = colour_bar(colours, *ends)
     image = f'<img class="{kind}" alt="{escape(alt)}" src="{uri}">'
     return figure(escape(title), marks, image, _time_ticks(axes), bar)
@@ -194,7 +195,7 @@ def profile_panel(hermit) -> str:
     count, top = len(hermit.spectrum), float(max(hermit.spectrum.max(), hermit.mixed.max())) or 1.0
     x = np.linspace(0, 1, count) if count > 1 else np.zeros(1)
     lines = "".join(
-        element("path", kind=f"curve {kind}", d=plots.line_path(x, np.clip(values / top, 0, 1)))
+        element("path", kind=f"curve {kind}", d=pictures.line_path(x, np.clip(values / top, 0, 1)))
         for kind, values in (("c0", hermit.spectrum), ("c1 dash", hermit.mixed))
     )
     what = "Hermitian bin" if hermit.transformed else "feature"

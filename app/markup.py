@@ -1,6 +1,7 @@
 """Small pieces of HTML that the pictures share: axis marks, colour bars, tables, foldings. Pure."""
 
-from . import plots
+from asm_rh import pictures
+
 from .text import escape
 
 
@@ -34,7 +35,7 @@ def picture(inner: str, kind: str = "", label: str = "") -> str:
 
 def colour_bar(table: str, high: str, low: str, middle: str = "") -> str:
     """A strip of a colour table with its numbers."""
-    strip = f'<img alt="" src="{plots.png_uri(plots.bar_png(table))}">'
+    strip = f'<img alt="" src="{pictures.png_uri(pictures.bar_png(table))}">'
     numbers = "".join(element("span", words) for words in (high, middle, low) if words)
     return element("span", strip + element("span", numbers, kind="bar-text"), kind="bar")
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import plots
+from asm_rh import pictures
+
 from .markup import colour_bar, element, folded, mark, note, picture, table, tick
 from .text import clock, escape, frequency, shown
 
@@ -41,7 +42,7 @@ def curves(scores, most: int = CURVES) -> Curves:
     if len(rest):
         columns.append(scores.scores[:, rest].max(1, keepdims=True))
         names, background = [*names, f"{len(rest)} others"], [*background, True]
-    pooled, step = plots.peak_pool(np.concatenate(columns, 1), COLUMNS)
+    pooled, step = pictures.peak_pool(np.concatenate(columns, 1), COLUMNS)
     centres = (scores.start + scores.end) / 2
     last = np.minimum(np.arange(0, len(centres), step) + step, len(centres)) - 1
     return Curves(names, pooled, (centres[::step] + centres[last]) / 2, background)
@@ -69,8 +70,8 @@ def render(overview, scores, events, threshold: float, hz, moment: float, source
         data_window=f"{window_seconds:.4f}",
         data_moment=f"{moment:.4f}",
         data_names=json.dumps(drawn.names),
-        data_centres=plots.packed(drawn.centres, "<f4"),
-        data_scores=plots.packed(drawn.scores * 65535, "<u2"),
+        data_centres=pictures.packed(drawn.centres, "<f4"),
+        data_scores=pictures.packed(drawn.scores * 65535, "<u2"),
     )
 
 
@@ -105,7 +106,7 @@ def wave_lane(overview) -> str:
     x = np.minimum((np.arange(len(envelope)) + 0.5) * overview.column_seconds / overview.seconds, 1)
     level = f"{20 * np.log10(peak):.0f} dBFS".replace("-", "−") if peak > 0 else "digital silence"
     label = f"Waveform of {overview.seconds:.2f} s, highest sample {peak:.2f} of full scale, {level}"
-    path = element("path", d=plots.envelope_path(x, envelope[:, 0], envelope[:, 1]))
+    path = element("path", d=pictures.envelope_path(x, envelope[:, 0], envelope[:, 1]))
     return _lane("wave", mark(50, "wave"), picture(path, "tl-wave-line", label), note(f"peak {level}"))
 
 
@@ -115,7 +116,7 @@ def band_lane(overview, hz) -> str:
         return _lane("bands", "", note("too short for a spectrogram"))
     decibel = DB * overview.bands
     top = float(decibel.max())
-    uri = plots.png_uri(plots.heat_png(decibel.T, top - RANGE_DB, top))
+    uri = pictures.png_uri(pictures.heat_png(decibel.T, top - RANGE_DB, top))
     left = 100 * overview.band_start / overview.seconds
     width = 100 * len(decibel) * overview.band_seconds / overview.seconds
     label = f"Spectrogram, {frequency(hz[0])} to {frequency(hz[-1])}; {_loudest(overview, hz)}"
@@ -141,7 +142,7 @@ def score_lane(drawn: Curves, events, threshold: float, seconds: float, moment: 
     x = np.concatenate([[0], drawn.centres / seconds, [1]]).clip(0, 1)
     padded = np.concatenate([drawn.scores[:1], drawn.scores, drawn.scores[-1:]])
     lines = "".join(
-        element("path", kind=f"curve c{i}{' bg' if drawn.background[i] else ''}", d=plots.line_path(x, padded[:, i]))
+        element("path", kind=f"curve c{i}{' bg' if drawn.background[i] else ''}", d=pictures.line_path(x, padded[:, i]))
         for i in reversed(range(len(drawn.names)))
     )
     grid = element("path", kind="grid", d="M0 0H1000M0 500H1000M0 1000H1000")
@@ -165,7 +166,7 @@ def _shades(events, seconds):
 
 def _line_names(drawn, ends, now):
     tops = SCORE_PIXELS * (1 - np.asarray(ends))
-    places = plots.spread(tops, LABEL_PIXELS, LABEL_PIXELS / 2, SCORE_PIXELS - LABEL_PIXELS / 2)
+    places = pictures.spread(tops, LABEL_PIXELS, LABEL_PIXELS / 2, SCORE_PIXELS - LABEL_PIXELS / 2)
     leaders = "".join(
         element("path", kind=f"curve c{i}", d=f"M0 {top:.1f}C9 {top:.1f} 5 {place:.1f} 14 {place:.1f}")
         for i, (top, place) in enumerate(zip(tops, places, strict=True))
@@ -190,7 +191,7 @@ def flag_lane(events, seconds: float) -> str:
         marks = "".join(element("path", d=f"M{1000 * e.peak / seconds:.1f} 0V1000") for e in events)
         drawn = picture(marks, "tl-marks", f"{len(events)} events; the table lists them")
         return _lane("flags", left, element("div", drawn, style="height:22px"), note(f"{len(events)} in all"))
-    rows = plots.stack_rows([(e.start, min(e.end, seconds)) for e in events])
+    rows = pictures.stack_rows([(e.start, min(e.end, seconds)) for e in events])
     flags = "".join(_flag(e, row, seconds) for e, row in zip(events, rows, strict=True))
     return _lane("flags", left, element("div", flags, style=f"height:{FLAG_PIXELS * (max(rows) + 1)}px"))
 
@@ -206,7 +207,7 @@ def _flag(event, row, seconds):
 
 def axis_lane(seconds: float) -> str:
     """The time axis: round moments from 0 to the end."""
-    places = plots.ticks(0, seconds)
+    places = pictures.ticks(0, seconds)
     step = places[1] - places[0] if len(places) > 1 else 0.01
     marks = "".join(tick(100 * place / seconds, clock(place, step).removesuffix(" s")) for place in places)
     return _lane("axis", mark(60, "s" if seconds < 60 else "m:s"), marks)

@@ -1,4 +1,4 @@
-"""The command `asm-rh`: classify, live, devices, train, eval, info."""
+"""The command `asm-rh`: classify, live, devices, explain, train, eval, info."""
 
 import argparse
 import json
@@ -44,6 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_classify(commands.add_parser("classify", help="score sound files"))
     add_live(commands.add_parser("live", help="score the microphone, live"))
     add_devices(commands.add_parser("devices", help="list the microphones"))
+    add_explain(commands.add_parser("explain", help="say why: what each block moved and whether it mattered"))
     add_train(commands.add_parser("train", help="train on your own recordings"))
     add_eval(commands.add_parser("eval", help="judge a model on labelled recordings"))
     add_info(commands.add_parser("info", help="say what a model is"))
@@ -182,6 +183,29 @@ def run_devices(args):
     for device in there:
         mark, channels = "*" if device.is_default else " ", f"{device.channels} channel{'s' * (device.channels != 1)}"
         print(f"{mark} {device.number:>3}  {device.name}, {device.system}  ({channels}, {device.rate} Hz)")
+
+
+def add_explain(parser):
+    parser.add_argument("file", metavar="FILE")
+    add_model(parser)
+    parser.add_argument("--at", type=float, help="middle of the window in seconds (default: where a class that counts is most certain)")
+    parser.add_argument("--label", help="class to explain (default: the winning one)")
+    parser.add_argument("--method", choices=("integrated-gradients", "occlusion"), default="integrated-gradients")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder for report.html, maps.npz and summary.json")
+    parser.set_defaults(run=run_explain)
+
+
+def run_explain(args):
+    from .classifier import Classifier
+    from .explain import explain, sentences
+    from .report import save
+
+    classifier = Classifier(args.model, args.device)
+    start, wave, rate = classifier.window_at(args.file, args.at)
+    found = explain(classifier, wave, rate, start, args.label, args.method, Path(args.model).name)
+    print("\n".join(sentences(found)))
+    for path in save(found, args.output):
+        print(path, file=sys.stderr)
 
 
 def add_data(parser):

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app import maps, plots, timeline
+from app import maps, timeline
 from app.overview import Overview, PeakColumns
+from asm_rh import pictures
 from asm_rh.scores import Event, WindowScores
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -24,7 +25,7 @@ def pixels(png):
 
 def test_pictures_know_neither_the_page_nor_the_model():
     code = (
-        "import sys, app.plots, app.markup, app.timeline, app.maps, app.text\n"
+        "import sys, asm_rh.pictures, app.markup, app.timeline, app.maps, app.text\n"
         "assert not {'gradio', 'torch', 'matplotlib'} & set(sys.modules), 'imported'"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
@@ -32,76 +33,76 @@ def test_pictures_know_neither_the_page_nor_the_model():
 
 @pytest.mark.parametrize("name", ["magma", "viridis"])
 def test_tables_grow_lighter_from_end_to_end(name):
-    light = plots.colour_table(name) @ np.array([0.2126, 0.7152, 0.0722])
-    assert plots.colour_table(name).shape == (256, 3)
+    light = pictures.colour_table(name) @ np.array([0.2126, 0.7152, 0.0722])
+    assert pictures.colour_table(name).shape == (256, 3)
     assert (np.diff(light) > -0.75).all() and light[-1] - light[0] > 150
 
 
 def test_signed_table_is_blue_below_and_red_above_a_neutral_middle():
-    table = plots.colour_table("signed").astype(int)
+    table = pictures.colour_table("signed").astype(int)
     middle = table[127:129].mean(0)
     assert np.ptp(middle) < 8 and middle.min() > 230
     assert table[0, 2] > table[0, 0] + 60 and table[-1, 0] > table[-1, 2] + 60
 
 
 def test_heat_png_has_row_0_at_the_bottom_and_clips():
-    picture = pixels(plots.heat_png(np.array([[0.0, 1.0, 2.0], [-5.0, 0.5, 1.0]]), 0, 1, "viridis"))
-    table = plots.colour_table("viridis").astype(int)
+    picture = pixels(pictures.heat_png(np.array([[0.0, 1.0, 2.0], [-5.0, 0.5, 1.0]]), 0, 1, "viridis"))
+    table = pictures.colour_table("viridis").astype(int)
     assert picture.shape == (2, 3, 3)
     assert (picture[1, 0] == table[0]).all() and (picture[1, 1] == table[255]).all()
     assert (picture[1, 2] == table[255]).all() and (picture[0, 0] == table[0]).all()
 
 
 def test_heat_png_of_equal_values_and_of_none():
-    assert pixels(plots.heat_png(np.zeros((2, 2)), 0, 0)).std() < 60
+    assert pixels(pictures.heat_png(np.zeros((2, 2)), 0, 0)).std() < 60
     with pytest.raises(ValueError, match=r"\(0, 3\)"):
-        plots.heat_png(np.zeros((0, 3)), 0, 1)
+        pictures.heat_png(np.zeros((0, 3)), 0, 1)
 
 
 def test_limits_are_shared_and_signed_ones_even():
-    assert plots.limits(np.array([1.0, 2]), np.array([-3.0, 0])) == (-3, 2)
-    assert plots.even_limits(np.array([-0.2, 0.1])) == (-0.2, 0.2)
-    assert plots.even_limits(np.zeros(3)) == (-1, 1)
+    assert pictures.limits(np.array([1.0, 2]), np.array([-3.0, 0])) == (-3, 2)
+    assert pictures.even_limits(np.array([-0.2, 0.1])) == (-0.2, 0.2)
+    assert pictures.even_limits(np.zeros(3)) == (-1, 1)
 
 
 def test_paths():
-    assert plots.line_path(np.array([0, 0.5, 1]), np.array([0, 1, 0.25])) == "M0 1000L500 0L1000 750"
-    path = plots.envelope_path(np.array([0, 1]), np.array([0, 0.1]), np.array([1, 0.9]))
+    assert pictures.line_path(np.array([0, 0.5, 1]), np.array([0, 1, 0.25])) == "M0 1000L500 0L1000 750"
+    path = pictures.envelope_path(np.array([0, 1]), np.array([0, 0.1]), np.array([1, 0.9]))
     assert path == "M0 0L1000 100L1000 900L0 1000Z"
 
 
 @pytest.mark.parametrize("count", [1, 5, 1600, 1601, 20_000])
 def test_peak_pool_keeps_every_peak(count):
     values = np.random.default_rng(0).random((count, 3))
-    pooled, step = plots.peak_pool(values, 1600)
+    pooled, step = pictures.peak_pool(values, 1600)
     assert len(pooled) <= 1600 and (pooled.max(0) == values.max(0)).all()
     assert all((pooled[i // step] >= values[i]).all() for i in range(count))
 
 
 @pytest.mark.parametrize("seconds", [0.03, 1.0, 4.11, 59.9, 61, 600, 7200])
 def test_ticks_are_few_round_and_inside(seconds):
-    places = plots.ticks(0, seconds)
+    places = pictures.ticks(0, seconds)
     steps = np.diff(places)
     assert places[0] == 0 and places[-1] <= seconds + 1e-9 and 2 <= len(places) <= 9
     assert np.allclose(steps, steps[0])
 
 
 def test_spread_keeps_order_and_gap():
-    moved = plots.spread([100, 100, 99, 5], 17, 8, 180)
+    moved = pictures.spread([100, 100, 99, 5], 17, 8, 180)
     assert sorted(range(4), key=moved.__getitem__) == [3, 2, 0, 1]
     assert min(np.diff(sorted(moved))) >= 17 - 1e-9 and min(moved) >= 8 and max(moved) <= 180
-    assert max(plots.spread([180] * 5, 17, 8, 180)) == 180
+    assert max(pictures.spread([180] * 5, 17, 8, 180)) == 180
 
 
 def test_stack_rows_never_overlap():
     spans = [(0, 1), (0.5, 2), (1, 3), (1.5, 2.5), (3, 4)]
-    rows = plots.stack_rows(spans)
+    rows = pictures.stack_rows(spans)
     assert rows == [0, 1, 0, 2, 0]
 
 
 def test_packed_is_read_back():
     values = np.array([0.25, 1.5])
-    assert np.frombuffer(base64.b64decode(plots.packed(values, "<f4")), "<f4").tolist() == [0.25, 1.5]
+    assert np.frombuffer(base64.b64decode(pictures.packed(values, "<f4")), "<f4").tolist() == [0.25, 1.5]
 
 
 @pytest.mark.parametrize("sizes", [[5], [16], [17], [40, 1, 200], [1] * 33, [1000]])

@@ -1,4 +1,4 @@
-"""Arrays to pictures: colour tables, PNG bytes, SVG paths, ticks. Knows neither the page nor the model."""
+"""Arrays to pictures: colour tables, PNG bytes, SVG paths, ticks. Knows neither the page, the model nor a plotting package."""
 
 import base64
 import io
