@@ -22,7 +22,7 @@ INSIDE = (
 
 
 def file_tab(page: Page, live=None):
-    """Builds the tab inside the current Blocks; returns the handler for a visitor who leaves.
+    """Builds the tab inside the current Blocks; returns the handler for a visitor who leaves, the result's state and the moment.
 
     `live` is the Live tab's (component, server, tabs): its last seconds are one more way to give a sound.
     """
@@ -52,7 +52,7 @@ def file_tab(page: Page, live=None):
     wire_analysis(handlers, starts, [wish, hop, limit], results, look)
     wire_looking(handlers, axis, limit, [heard, axis, *downloads], look)
     cancel.click(handlers.cancel, None, [status, cancel], queue=False, **PRIVATE)
-    return handlers.leave
+    return handlers.leave, state, look[2]
 
 
 def first_result(page: Page) -> tuple[analysis.Analysis, float]:

@@ -53,7 +53,7 @@ def theme() -> gr.themes.Base:
 
 def css() -> str:
     """The style sheets."""
-    return "\n".join((HERE / name).read_text(encoding="utf-8") for name in ("style.css", "live.css"))
+    return "\n".join((HERE / name).read_text(encoding="utf-8") for name in ("style.css", "live.css", "inside.css"))
 
 
 def script(name: str) -> str:

@@ -7,6 +7,7 @@ from asm_rh.classifier import Classifier
 from . import about, theme
 from .examples import example_paths
 from .file_tab import file_tab
+from .inside_tab import inside_tab
 from .live import LiveServer
 from .live_tab import live_tab
 from .page import PRIVATE, Page
@@ -25,7 +26,9 @@ def build(model: str = "asm-rh-keywords", max_file_mb: float = 200, max_minutes:
             with gr.Tab("Live", id="live"):
                 microphone = live_tab(page, server)
             with gr.Tab("File", id="file"):
-                leave = file_tab(page, live=(microphone, server, tabs))
+                leave, result, moment = file_tab(page, live=(microphone, server, tabs))
+            with gr.Tab("Inside", id="inside-tab"):
+                inside_tab(page, result, moment)
             with gr.Tab("About this model", id="about"):
                 about_tab(page)
         demo.unload(leave)

@@ -29,23 +29,35 @@ svg path, svg line { vector-effect: non-scaling-stroke; } svg line { stroke: #93
 
 def report(found: Explanation) -> str:
     """The whole page."""
-    words = sentences(found)
-    parts = [overview(found), evidence(found, words[-1])] + [block(found, b, words[1 + b]) for b in range(len(found.rolls))]
-    head = f"<h1>{escape(found.label.strip('_'))} {found.score:.2f}</h1><p>{escape(words[0])} Model: {escape(found.model)}.</p>"
     title = f"{escape(found.label)} {found.score:.2f}"
     meta = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
     top = f"<head>{meta}<title>{title}</title><style>{STYLE}</style></head>"
-    return f"<!doctype html><html lang=en>{top}<body>{head}{''.join(parts)}</body></html>\n"
+    return f"<!doctype html><html lang=en>{top}<body>{body(found)}</body></html>\n"
+
+
+def body(found: Explanation) -> str:
+    """What stands on the page: the headline, what mattered, what the score rests on, and every block."""
+    words = sentences(found)
+    head = f"<h1>{escape(found.label.strip('_'))} {found.score:.2f}</h1><p>{escape(words[0])} Model: {escape(found.model)}.</p>"
+    blocks = [block(found, b, words[1 + b]) for b in range(len(found.rolls))]
+    return head + overview(found) + evidence(found, words[-1]) + "".join(blocks)
+
+
+def files(found: Explanation) -> dict[str, bytes]:
+    """report.html, maps.npz and summary.json, by name."""
+    maps = io.BytesIO()
+    np.savez_compressed(maps, **arrays(found))
+    numbers = json.dumps(summary(found), indent=1, ensure_ascii=False) + "\n"
+    return {"report.html": report(found).encode(), "maps.npz": maps.getvalue(), "summary.json": numbers.encode()}
 
 
 def save(found: Explanation, folder: Path) -> list[Path]:
-    """Writes summary.json, maps.npz and report.html into a folder; gives their paths."""
+    """Writes the files into a folder; gives their paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / name for name in ("summary.json", "maps.npz", "report.html")]
-    paths[0].write_text(json.dumps(summary(found), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    np.savez_compressed(paths[1], **arrays(found))
-    paths[2].write_text(report(found), encoding="utf-8")
-    return paths
+    made = {folder / name: data for name, data in files(found).items()}
+    for path, data in made.items():
+        path.write_bytes(data)
+    return list(made)
 
 
 def overview(found: Explanation) -> str:

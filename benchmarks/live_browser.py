@@ -2,11 +2,13 @@
 
     python -m benchmarks.live_browser [--seconds 300] [--only one four slow]
 
-A known noise is the browser's microphone. Every sample that reaches the server is compared with what was played. Writes results/live.json.
+A known noise is the browser's microphone. Every sample that reaches the server is compared with what was played. Writes results/live.json;
+what --only leaves out keeps its earlier figures.
 """
 
 import argparse
 import base64
+import json
 import os
 import shutil
 import socket
@@ -291,8 +293,11 @@ def main():
     args = parser.parse_args()
     from playwright.sync_api import sync_playwright
 
+    path = record.RESULTS / "live.json"
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    figures = {name: before[name] for name in (*SCENARIOS, "memory") if name in before}
     with sync_playwright() as playwright:
-        figures = {name: scenario(playwright, args.seconds, **SCENARIOS[name]) for name in args.only if name in SCENARIOS}
+        figures |= {name: scenario(playwright, args.seconds, **SCENARIOS[name]) for name in args.only if name in SCENARIOS}
     if "memory" in args.only:
         figures["memory"] = server_memory(args.memory_minutes, 4)
     record.write("live", figures, f"python -m benchmarks.live_browser --seconds {args.seconds:g}")

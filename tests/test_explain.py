@@ -132,8 +132,8 @@ def test_summary_and_maps_hold_the_numbers(found):
 
 def test_the_report_needs_nothing_else(found, tmp_path):
     paths = save(found, tmp_path / "new" / "folder")
-    assert [path.name for path in paths] == ["summary.json", "maps.npz", "report.html"]
-    text = paths[2].read_text(encoding="utf-8")
+    assert [path.name for path in paths] == ["report.html", "maps.npz", "summary.json"]
+    text = paths[0].read_text(encoding="utf-8")
     assert not re.search(r"(src|href)=\"(?!data:)", text), "everything is inside"
     assert text.count("<audio") == 3 and text.count('class=cause') == 9
     for words in sentences(found):
