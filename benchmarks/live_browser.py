@@ -35,6 +35,7 @@ FLAGS = [
     "--disable-background-timer-throttling", "--disable-renderer-backgrounding", "--disable-backgrounding-occluded-windows",
 ]  # fmt: skip
 DEVICE_RATE = 44_100  # what Chromium's fake microphone runs at
+PIECE_SAMPLES, SLIP_SAMPLES, REACH_SAMPLES = 8192, 4096, 20 * DEVICE_RATE
 START_SECONDS = 0.2  # Chromium fades the first moments of a microphone in
 # Keeps every part that leaves the page, as the tests' only witness of what was sent.
 WITNESS = """() => {
@@ -176,23 +177,47 @@ def noise_wav(path, seconds: float, seed: int = 0) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Samples compared, and how many of them differ by more than one step from what was played at that place."""
+    """Samples compared, how many differ by more than one step from what was played, and the slips.
+
+    A slip is (place in what was played, samples left out; negative: played twice).
+    """
 
     compared: int
     different: int
-    offset: int
+    slips: list[tuple[int, int]]
 
 
 def compare(played: np.ndarray, got: np.ndarray) -> Comparison:
-    """Finds where `got` lies in `played` by correlation and compares every sample, but for the first moments (int16 both)."""
-    first = int(START_SECONDS * DEVICE_RATE) + int(np.flatnonzero(got)[0])
-    piece = got[first : first + 20_000].astype(float)
-    size = 1 << (len(played) + len(piece)).bit_length()
-    match = np.fft.irfft(np.fft.rfft(played.astype(float), size) * np.conj(np.fft.rfft(piece, size)), size)[: len(played)]
-    offset = int(match.argmax()) - first
-    end = min(len(got), len(played) - offset)
-    difference = got[first:end].astype(int) - played[first + offset : end + offset].astype(int)
-    return Comparison(end - first, int((np.abs(difference) > 1).sum()), offset)
+    """Finds where `got` lies in `played`, int16 both, and compares every sample but the first moments; behind a slip it looks again."""
+    at = int(START_SECONDS * DEVICE_RATE) + int(np.flatnonzero(got)[0])
+    offset, compared, different, slips = _offset(played, got, at), 0, 0, []
+    while at < len(got) and at + offset < len(played):
+        end = min(len(got), len(played) - offset)
+        wrong = np.flatnonzero(np.abs(got[at:end].astype(int) - played[at + offset : end + offset]) > 1)
+        good = int(wrong[0]) if len(wrong) else end - at
+        compared, at = compared + good, at + good
+        if not len(wrong):
+            break
+        again = at + SLIP_SAMPLES
+        if again + PIECE_SAMPLES > min(len(got), len(played) - offset):
+            different += end - at
+            break
+        moved = _offset(played, got, again) - offset
+        if moved:
+            slips.append((at + offset, moved))
+        different += int((wrong[: np.searchsorted(wrong, good + SLIP_SAMPLES)] >= good).sum()) if not moved else 0
+        compared, at, offset = compared + SLIP_SAMPLES, again, offset + moved
+    return Comparison(compared, different, slips)
+
+
+def _offset(played, got, at):
+    """How much later a piece of `got` lies in `played`, by correlation."""
+    piece = got[at : at + PIECE_SAMPLES].astype(float)
+    low = max(0, at - REACH_SAMPLES)
+    part = played[low : at + PIECE_SAMPLES + REACH_SAMPLES].astype(float)
+    size = 1 << (len(part) + len(piece)).bit_length()
+    match = np.fft.irfft(np.fft.rfft(part, size) * np.conj(np.fft.rfft(piece, size)), size)[: len(part)]
+    return int(match.argmax()) + low - at
 
 
 # ---------------------------------------------------------------------------------------------- measuring
@@ -245,6 +270,7 @@ def _page_figures(page, played):
     found, own = compare(played, samples), stats(page)
     return {
         "samples_sent": len(samples), "samples_compared": found.compared, "samples_different": found.different, "jumps": len(jumps),
+        "slips": found.slips,
         "lost_seconds": round(own["lost"], 4), "windows": len(own["steps"]), "windows_dropped": own["dropped"],
         "page_ms": percentiles(own["latencies"]), "delay_ms": percentiles(own["delays"]),
         "compute_ms": percentiles([step["compute_ms"] for step in own["steps"]]),
