@@ -88,7 +88,13 @@ def live_section() -> str:
         f"{percent(found['one']['main_thread_busy'])} of the time. Four listeners that send {memory['minutes']:.0f} minutes of sound each take the "
         f"server from {memory['memory_mb'][0]:.0f} to {memory['memory_mb'][-1]:.0f} MB. From `{found['command']}` ({found['date']})."
     )
-    table = ["| listening for | samples compared | lost | doubled or changed | delay p50 / p95 | windows left out |", "|---|---|---|---|---|---|"]
+    slips = [slip for name in LIVE_SCENARIOS if name in found for page in found[name]["pages"] for slip in page["slips"]]
+    if slips:
+        tail += (
+            f" {len(slips)} times the sound slipped by {' or '.join(sorted({f'{1000 * abs(by) / 44100:.0f} ms' for _, by in slips}))} inside the "
+            "browser, before this page could hear it: its fake microphone repeats or skips a block; the numbers of the samples stayed unbroken."
+        )
+    table = ["| listening | samples compared | lost | doubled or changed | delay p50 / p95 | windows left out |", "|---|---|---|---|---|---|"]
     return "\n".join([head, *table, *rows, tail])
 
 
@@ -101,7 +107,7 @@ def _live_row(words, found):
     different, compared = (sum(page[name] for page in pages) for name in ("samples_different", "samples_compared"))
     p50, p95 = (max(page["page_ms"][name] for page in pages) for name in ("p50", "p95"))
     left_out, windows = (sum(page[name] for page in pages) for name in ("windows_dropped", "windows"))
-    cells = (f"{words}, {found['seconds'] / 60:.0f} min", f"{compared / 1e6:.1f} million", f"{lost:.1f} s", different,
+    cells = (f"{words}, {found['seconds'] / 60:g} min", f"{compared / 1e6:.1f} million", f"{lost:.1f} s", different,
              f"{p50:.0f} / {p95:.0f} ms", f"{left_out} of {left_out + windows}")  # fmt: skip
     return "| " + " | ".join(map(str, cells)) + " |"
 

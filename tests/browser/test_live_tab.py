@@ -71,6 +71,11 @@ def listen(page, seconds):
     return heard(page)
 
 
+def only_the_devices(slips):
+    """Chromium's fake microphone repeats one of its 10 ms blocks now and then; what the page sends comes in blocks of 1024 samples."""
+    return all(by % 441 == 0 for _, by in slips) and len(slips) <= 5
+
+
 def in_order(wanted, found):
     """How many of the wanted words are found in their order (longest common subsequence)."""
     table = np.zeros((len(wanted) + 1, len(found) + 1), int)
@@ -127,6 +132,7 @@ def test_every_sample_arrives_once(playwright, listeners, delay_seconds):
     for page in found["pages"]:
         assert page["samples_compared"] > 18 * 44_100
         assert (page["samples_different"], page["jumps"], page["lost_seconds"]) == (0, 0, 0.0), page
+        assert only_the_devices(page["slips"]), page
         assert (page["windows_dropped"] > 0) == (delay_seconds > 0.5) or listeners > 1
 
 
@@ -145,7 +151,7 @@ def test_a_connection_that_is_away_for_five_seconds_costs_nothing(page_url, nois
         stop(page)
         samples, jumps = heard(page)
         found = compare(played, samples)
-        assert jumps == [] and found.different == 0 and found.compared > 8 * 44_100
+        assert jumps == [] and found.different == 0 and only_the_devices(found.slips) and found.compared > 8 * 44_100
         assert stats(page)["lost"] == 0
 
 
