@@ -4,7 +4,7 @@ const PROCESSOR = `
 class Capture extends AudioWorkletProcessor {
   constructor() {
     super();
-    this.block = new Float32Array(1024);
+    this.block = new Float32Array(2048);
     this.filled = 0;
     this.next = -1;
   }

@@ -3,7 +3,7 @@
 const root = element.querySelector(".live"), find = (name) => root.querySelector(name);
 const facts = JSON.parse(root.dataset.facts);
 facts.colours = Uint8Array.from(atob(facts.colours), (c) => c.charCodeAt(0));
-const SEND_SECONDS = 0.1, MOST_SECONDS = 5, KEEP_SECONDS = 30, ANSWER_MS = 8000, LISTED = 40, HELD_MS = 1500;
+const SEND_SECONDS = 0.1, MOST_SECONDS = 5, KEEP_SECONDS = 30, ANSWER_MS = 8000, LISTED = 40, HELD_MS = 1500, METER_MS = 80;
 const KEPT = "asm-rh-live";
 const view = new LiveView(root, facts);
 const stats = { latencies: [], delays: [], sent: 0, answered: 0, lost: 0, dropped: 0, gaps: 0, pushes: 0, draws: 0, draw_ms: 0, steps: [], events: [] };
@@ -338,9 +338,10 @@ function meter(samples) {
   level = Math.max(now, level - 1.5);
   peak = Math.max(high, peak * 0.9);
   if (high >= 0.999) clipAt = Date.now();
-  if (meter.frame) return;
+  if (meter.frame || performance.now() - (meter.at || 0) < METER_MS) return;
   meter.frame = requestAnimationFrame(() => {
     meter.frame = 0;
+    meter.at = performance.now();
     const box = find(".lv-level"), share = Math.max(0, Math.min(1, (level + 70) / 70));
     box.firstElementChild.style.clipPath = `inset(0 ${(100 * (1 - share)).toFixed(1)}% 0 0)`;
     box.setAttribute("aria-valuenow", level.toFixed(0));

@@ -146,19 +146,19 @@ class LiveView {
   draw_curves() {
     const place = this.fit(this.curves);
     if (!place || !this.facts) return;
-    const { pen, width, height, ratio } = place, style = getComputedStyle(this.root), rows = this.shown.length + (this.rest ? 1 : 0);
+    const { pen, width, height, ratio } = place, style = this.colours(), rows = this.shown.length + (this.rest ? 1 : 0);
     pen.clearRect(0, 0, width, height);
     if (!rows) return;
     const high = height / rows, x = (at) => width * (1 - (this.newest - at) / SPAN_SECONDS);
     for (let row = 0; row < rows; row++) {
       const low = high * (row + 1) - 3 * ratio, tall = high - 8 * ratio, y = (score) => low - tall * score;
-      const colour = style.getPropertyValue("--c" + Math.min(row, 6)).trim() || "#888";
+      const colour = style.rows[Math.min(row, 6)];
       const label = row < this.shown.length ? this.facts.labels[this.shown[row]] : null;
       this.draw_events(pen, label, x, high * row, high, style, ratio);
-      this.line(pen, [[0, low], [width, low]], style.getPropertyValue("--border-color-primary"), ratio);
+      this.line(pen, [[0, low], [width, low]], style.line, ratio);
       const counts = label === null || !this.facts.background[this.shown[row]];
       pen.setLineDash([2 * ratio, 4 * ratio]);
-      if (counts) this.line(pen, [[0, y(this.facts.threshold)], [width, y(this.facts.threshold)]], style.getPropertyValue("--accent"), ratio);
+      if (counts) this.line(pen, [[0, y(this.facts.threshold)], [width, y(this.facts.threshold)]], style.accent, ratio);
       pen.setLineDash(counts ? [] : [5 * ratio, 4 * ratio]);
       for (const [key, thick, alpha] of [["scores", 1, 0.45], ["smoothed", 2.25, 1]]) {
         pen.globalAlpha = alpha;
@@ -167,6 +167,14 @@ class LiveView {
       }
       pen.setLineDash([]);
     }
+  }
+
+  // Reading styles costs more than drawing: once a second is enough to follow light and dark.
+  colours() {
+    if (this.style && performance.now() - this.style.at < 1000) return this.style;
+    const style = getComputedStyle(this.root), read = (name) => style.getPropertyValue(name).trim() || "#888";
+    const rows = [0, 1, 2, 3, 4, 5, 6].map((i) => read("--c" + i));
+    return (this.style = { at: performance.now(), rows, line: read("--border-color-primary"), accent: read("--accent"), shade: read("--shade") });
   }
 
   // A gap in the sound is a gap in the curves.
@@ -183,9 +191,9 @@ class LiveView {
     for (const event of this.events) {
       if (event.label !== label) continue;
       const left = x(event.start), right = x(Math.min(event.end, this.newest));
-      pen.fillStyle = style.getPropertyValue("--shade");
+      pen.fillStyle = style.shade;
       pen.fillRect(left, top, right - left, high);
-      pen.fillStyle = style.getPropertyValue("--accent");
+      pen.fillStyle = style.accent;
       pen.fillRect(left, top, 2 * ratio, high);
       pen.font = `${11 * ratio}px system-ui, sans-serif`;
       pen.fillText(`⚑ ${event.score.toFixed(2)}`, left + 5 * ratio, top + 13 * ratio);

@@ -275,7 +275,7 @@ def _page_figures(page, played):
     }  # fmt: skip
 
 
-SCENARIOS = {"one": dict(listeners=1), "four": dict(listeners=4), "slow": dict(listeners=1, delay_seconds=0.6)}
+SCENARIOS = {"one": dict(listeners=1), "busy": dict(listeners=1), "four": dict(listeners=4), "slow": dict(listeners=1, delay_seconds=0.6)}
 
 
 def server_memory(minutes: float, listeners: int) -> dict:
