@@ -72,7 +72,7 @@ def test_every_preset_builds_and_answers(name):
     model = on_paper(config)
     sizes = (config.width, config.token_hidden, config.channel_hidden, config.depth)
     assert count_parameters(model) == formula(3, config.tokens, *sizes, 16)
-    assert model.forward_features(torch.empty(2, config.frames, 128, device="meta")).shape == (2, 3)
+    assert model.forward_features(torch.empty(2, config.frames, config.frontend.bands, device="meta")).shape == (2, 3)
 
 
 def test_counted_macs_are_those_of_the_layers():
