@@ -29,7 +29,7 @@ def build(model: str = "asm-rh-keywords", max_file_mb: float = 200, max_minutes:
                 leave, result, moment = file_tab(page, live=(microphone, server, tabs))
             with gr.Tab("Inside", id="inside-tab"):
                 inside_tab(page, result, moment)
-            with gr.Tab("About this model", id="about"):
+            with gr.Tab("About", id="about"):
                 about_tab(page)
         demo.unload(leave)
     return demo

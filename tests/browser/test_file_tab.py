@@ -206,7 +206,7 @@ def test_long_sound_stays_small(open_page, tmp_path):
 
 def test_phone_has_one_column_and_no_sideways_scroll(open_page):
     page = open_page(390, 844)
-    for tab in ("About this model", "File"):
+    for tab in ("About", "File"):
         page.get_by_role("tab", name=tab).click()
         page.wait_for_timeout(300)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
@@ -231,7 +231,7 @@ def test_light_and_dark(open_page):
 
 def test_about_names_the_model(open_page):
     page = open_page()
-    page.get_by_role("tab", name="About this model").click()
+    page.get_by_role("tab", name="About").click()
     page.wait_for_selector("table.about", state="visible")
     words = page.locator("table.about").inner_text()
     assert "HermitFrequencyMixing then RollTimeMixing" in words and "2402.18007" in words
