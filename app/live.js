@@ -6,7 +6,8 @@ facts.colours = Uint8Array.from(atob(facts.colours), (c) => c.charCodeAt(0));
 const SEND_SECONDS = 0.1, MOST_SECONDS = 5, KEEP_SECONDS = 30, ANSWER_MS = 8000, LISTED = 40, HELD_MS = 1500, METER_MS = 80;
 const KEPT = "asm-rh-live";
 const view = new LiveView(root, facts);
-const stats = { latencies: [], delays: [], sent: 0, answered: 0, lost: 0, dropped: 0, gaps: 0, pushes: 0, draws: 0, draw_ms: 0, steps: [], events: [] };
+const unused = () => ({ latencies: [], delays: [], sent: 0, answered: 0, lost: 0, dropped: 0, gaps: 0, draws: 0, steps: [], events: [] });
+const stats = unused();
 root.stats = stats;
 
 let state = "stopped", microphone = null, outbox = null, sleep = null, sid = "", sending = false, away = 0, lock = null, heardAt = 0, startedAt = 0, pausedAt = 0;
@@ -83,7 +84,7 @@ async function start() {
 }
 
 function fresh() {
-  Object.assign(stats, { latencies: [], delays: [], sent: 0, answered: 0, lost: 0, dropped: 0, gaps: 0, pushes: 0, draws: 0, draw_ms: 0, steps: [], events: [], rate: microphone.rate });
+  Object.assign(stats, unused(), { rate: microphone.rate });
   arrivals = []; waiting = []; refused = {}; away = 0;
   startedAt = Date.now();
   view.clear();
@@ -152,11 +153,10 @@ function set(next) {
 const chosen_device = () => (find(".lv-mic").options.length > 1 ? find(".lv-mic").value : recall().device || "");
 
 async function list_microphones() {
-  const select = find(".lv-mic"), chosen = microphone && microphone.applied.deviceId;
+  const select = find(".lv-mic");
   const found = (await navigator.mediaDevices.enumerateDevices()).filter((device) => device.kind === "audioinput");
   select.replaceChildren(new Option("System default", ""), ...found.filter((d) => d.deviceId && d.deviceId !== "default").map((d, i) => new Option(d.label || `Microphone ${i + 1}`, d.deviceId)));
   select.value = [...select.options].some((option) => option.value === recall().device) ? recall().device : "";
-  root.dataset.device = chosen || "";
 }
 
 async function stay_awake() {
@@ -191,7 +191,6 @@ async function pump(all = false) {
   try {
     const part = outbox.peek(MOST_SECONDS * outbox.rate), position = outbox.first, left = performance.now();
     const answer = await in_time(server.push({ sid, position, pcm: base64(part) }));
-    stats.pushes++;
     if (answer.error) { await repair(answer); return; }
     if (away) { away = 0; tell("The connection is back; nothing was lost."); }
     stats.sent += part.length;
@@ -234,7 +233,6 @@ function take(answer, left = 0) {
   for (const change of answer.changes) tell_change(change);
   if ("lost_seconds" in answer) {
     stats.lost = answer.lost_seconds + (outbox ? outbox.lost / outbox.rate : 0) - stats.gaps;
-    stats.server_ms = answer.server_ms;
   }
   const newest = answer.steps[answer.steps.length - 1];
   if (newest) { heard_line(newest); numbers(newest); stats.compute_ms = newest.compute_ms; }
@@ -252,7 +250,6 @@ view.drawn = () => {
   waiting = [];
   for (const name of ["latencies", "delays"]) if (stats[name].length > 20000) stats[name].splice(0, 10000);
   stats.draws++;
-  stats.draw_ms += view.draw_ms || 0;
   status();
 };
 

@@ -23,6 +23,7 @@ from .text import shown
 
 KEEP_SECONDS = 10.0
 EXPIRE_SECONDS = 20.0
+LEAST_HOP_SECONDS = 0.05
 MOST_CHUNK_SECONDS = 10.0
 QUICK_SECONDS = 0.06  # a quarter of the usual hop
 SCORE_DECIMALS = 7  # live and file scores agree to 1e-5, in the page too
@@ -57,8 +58,8 @@ class Wish:
     def settings(self, window_seconds: float) -> StreamSettings:
         """What the session needs; raises Refused for values that cannot be."""
         try:
-            if not 0.05 <= self.hop_seconds <= window_seconds:
-                raise ValueError(f"hop: got {self.hop_seconds:g} s, expected 0.05 s to the window's {window_seconds:g} s")
+            if not LEAST_HOP_SECONDS <= self.hop_seconds <= window_seconds:
+                raise ValueError(f"hop: got {self.hop_seconds:g} s, expected {LEAST_HOP_SECONDS:g} s to the window's {window_seconds:g} s")
             if not 0 <= self.smoothing_seconds <= 10:
                 raise ValueError(f"smoothing: got {self.smoothing_seconds:g} s, expected 0 to 10 s")
             if self.confirmations > 50:

@@ -6,10 +6,9 @@ import json
 import gradio as gr
 
 from asm_rh import pictures
-from asm_rh.audio import MIN_SECONDS
 
 from . import theme
-from .live import LiveServer
+from .live import LEAST_HOP_SECONDS, LiveServer
 from .markup import element, table
 from .page import Page
 from .text import escape, frequency, shown
@@ -100,9 +99,8 @@ def status() -> str:
 def controls(page: Page) -> str:
     """Settings with units and meaning, and the sentence the server computes from them."""
     window = page.config.window_seconds
-    least = max(0.05, MIN_SECONDS)
     fields = (
-        setting("hop_seconds", "Hop", least, window, 0.05, page.hop_seconds, "from one window to the next", " s"),
+        setting("hop_seconds", "Hop", LEAST_HOP_SECONDS, window, 0.05, page.hop_seconds, "from one window to the next", " s"),
         setting("smoothing_seconds", "Smoothing", 0, 3, 0.25, 0, "mean of the scores over this time; 0 is none", " s"),
         setting("threshold", "Threshold", 0, 1, 0.01, page.config.threshold, "a score from here on may be an event", ""),
         setting("confirmations", "Confirmations", 1, 10, 1, 1, "windows in a row that must reach it", ""),

@@ -112,11 +112,9 @@ class LiveView {
   plan() { if (!this.frame) this.frame = requestAnimationFrame(() => { this.frame = 0; this.draw(); }); }
 
   draw() {
-    const began = performance.now();
     this.draw_picture();
     this.draw_curves();
     if (this.drawn) this.drawn();
-    this.draw_ms = performance.now() - began;
   }
 
   fit(canvas) {

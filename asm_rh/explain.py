@@ -1,6 +1,6 @@
 """One window explained: everything the look inside knows of it, as numbers, sentences and files."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -76,7 +76,7 @@ def explain(
         name, start, start + len(wave) / rate, classifier.labels, classifier.labels[number], scores, patch_grid(model.config), found,
         [roll_map(model, b) if "roll" in kinds else None for b in blocks],
         [mixing(model, b, tensors) if "hermit" in kinds else None for b in blocks], _sizes(tensors), why,
-        support(model, why, SHARE), support(model, _with_cells(why, other), SHARE), model.config.sample_rate, kept, removed,
+        support(model, why, SHARE), support(model, replace(why, cells=other.cells), SHARE), model.config.sample_rate, kept, removed,
     )  # fmt: skip
 
 
@@ -84,10 +84,6 @@ def _sizes(tensors):
     """What went into each mechanism against what came out."""
     names = [name.removesuffix(".in") for name in tensors if name.endswith(".in")]
     return {name: change_of(tensors[name + ".in"][0].cpu(), tensors[name + ".out"][0].cpu()) for name in names}
-
-
-def _with_cells(own, other):
-    return Attribution(own.method, own.label, other.cells, own.features, own.baseline, own.difference)
 
 
 # ---------------------------------------------------------------------------------------------- in words

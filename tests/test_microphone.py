@@ -20,6 +20,7 @@ import pytest
 import soundfile
 import torch
 from interrupts import heed_interrupts
+from spoken import in_order
 
 from asm_rh.audio import decode, resample, to_mono
 from asm_rh.classifier import Classifier
@@ -741,15 +742,6 @@ def examples():
 
     spoken = [(FOLDER / name, words) for name, words, voice in EXAMPLES if "voice" in voice]
     return tuple(word for _, words in spoken for word in words.split()), joined([decode(path)[0] for path, _ in spoken])
-
-
-def in_order(said, heard):
-    """Length of the longest common subsequence."""
-    table = np.zeros((len(said) + 1, len(heard) + 1), int)
-    for i, word in enumerate(said):
-        for j, other in enumerate(heard):
-            table[i + 1, j + 1] = table[i, j] + 1 if word == other else max(table[i, j + 1], table[i + 1, j])
-    return table[-1, -1]
 
 
 @pytest.mark.slow

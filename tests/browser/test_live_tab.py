@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 import soundfile
+from spoken import in_order
 
 from app.examples import EXAMPLES, FOLDER
 from asm_rh.audio import decode, resample
@@ -74,15 +75,6 @@ def listen(page, seconds):
 def only_the_devices(slips):
     """Chromium's fake microphone repeats one of its 10 ms blocks now and then; what the page sends comes in blocks of 2048 samples."""
     return all(by % 441 == 0 for _, by in slips) and len(slips) <= 5
-
-
-def in_order(wanted, found):
-    """How many of the wanted words are found in their order (longest common subsequence)."""
-    table = np.zeros((len(wanted) + 1, len(found) + 1), int)
-    for i, a in enumerate(wanted):
-        for j, b in enumerate(found):
-            table[i + 1, j + 1] = table[i, j] + 1 if a == b else max(table[i, j + 1], table[i + 1, j])
-    return table[-1, -1]
 
 
 # ---------------------------------------------------------------------------------------------- what is heard
