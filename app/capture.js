@@ -1,4 +1,4 @@
-// The microphone's half: sound from an AudioWorklet as numbered 16-bit samples, none lost, none doubled.
+// The microphone's half: sound of a track as numbered 16-bit samples, none lost, none doubled.
 
 const PROCESSOR = `
 class Capture extends AudioWorkletProcessor {
@@ -14,8 +14,11 @@ class Capture extends AudioWorkletProcessor {
     if (!channels.length && this.next < 0) return true;
     if (this.next >= 0 && currentFrame > this.next) {
       // While the sound card starts, the clock may jump: the recording begins behind that.
-      if (this.begun) this.port.postMessage({ skipped: currentFrame - this.next });
-      else this.filled = 0;
+      if (this.begun) {
+        this.port.postMessage({ samples: this.block.slice(0, this.filled) });
+        this.port.postMessage({ skipped: currentFrame - this.next });
+      }
+      this.filled = 0;
     }
     this.next = currentFrame + frames;
     for (let i = 0; i < frames; i++) {
@@ -33,6 +36,8 @@ class Capture extends AudioWorkletProcessor {
 }
 registerProcessor("capture", Capture);`;
 
+// Samples of a block that is handed on; sounds of 10 ms that may wait in line; seconds between time stamps that are a gap and no jitter.
+const BLOCK = 2048, WAITING = 1000, LEAST_GAP = 0.005;
 const RAW = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
 const REMEDIES = {
   NotAllowedError: "The browser may not use the microphone. Click the microphone or lock sign beside the address, allow it for this page, then start again.",
@@ -41,10 +46,85 @@ const REMEDIES = {
   OverconstrainedError: "The microphone that was chosen before is gone. Choose another one, then start again.",
 };
 
+// Sound by an AudioWorklet, which every browser has.
+class WorkletTap {
+  constructor(stream, hear, skipped) { Object.assign(this, { stream, hear, skipped }); }
+
+  // -> the sample rate.
+  async open(rate) {
+    this.context = new AudioContext(rate ? { sampleRate: rate } : {});
+    const address = URL.createObjectURL(new Blob([PROCESSOR], { type: "text/javascript" }));
+    await this.context.audioWorklet.addModule(address);
+    URL.revokeObjectURL(address);
+    this.node = new AudioWorkletNode(this.context, "capture", { numberOfInputs: 1, numberOfOutputs: 1 });
+    this.node.port.onmessage = ({ data }) => (data.samples ? this.hear(data.samples) : this.skipped(data.skipped));
+    // The node's output is silence: it is connected so that every browser runs it.
+    this.context.createMediaStreamSource(this.stream).connect(this.node).connect(this.context.destination);
+    this.context.addEventListener("statechange", () => { if (this.context.state !== "closed") this.context.resume().catch(() => {}); });
+    if (this.context.state === "suspended") await this.context.resume();
+    return this.context.sampleRate;
+  }
+
+  close() {
+    if (this.node) this.node.port.onmessage = null;
+    this.context.close().catch(() => {});
+  }
+}
+
+// Sound read from the track itself; its time stamps show what the browser left out.
+class TrackTap {
+  constructor(stream, hear, skipped) { Object.assign(this, { hear, skipped, block: new Float32Array(BLOCK), filled: 0, next: null }); this.track = stream.getAudioTracks()[0]; }
+
+  // -> the sample rate, known from the first sound.
+  async open() {
+    this.reader = new MediaStreamTrackProcessor({ track: this.track, maxBufferSize: WAITING }).readable.getReader();
+    return new Promise((known, failed) => this.read(known).catch(failed));
+  }
+
+  async read(known) {
+    for (;;) {
+      const { value: sound, done } = await this.reader.read();
+      if (done) return;
+      known(sound.sampleRate);
+      this.take(sound);
+      sound.close();
+    }
+  }
+
+  take(sound) {
+    const missing = this.next === null ? 0 : Math.round(((sound.timestamp - this.next) * sound.sampleRate) / 1e6);
+    if (missing > LEAST_GAP * sound.sampleRate) {
+      this.pass_on();
+      this.skipped(missing);
+    }
+    this.next = sound.timestamp + (1e6 * sound.numberOfFrames) / sound.sampleRate;
+    for (const sample of mono(sound)) {
+      this.block[this.filled++] = sample;
+      if (this.filled === BLOCK) this.pass_on();
+    }
+  }
+
+  pass_on() {
+    if (this.filled) this.hear(this.block.subarray(0, this.filled));
+    this.filled = 0;
+  }
+
+  close() { this.reader.cancel().catch(() => {}); }
+}
+
+function mono(sound) {
+  const sum = new Float32Array(sound.numberOfFrames), part = new Float32Array(sound.numberOfFrames);
+  for (let channel = 0; channel < sound.numberOfChannels; channel++) {
+    sound.copyTo(part, { planeIndex: channel, format: "f32-planar" });
+    for (let i = 0; i < sum.length; i++) sum[i] += part[i] / sound.numberOfChannels;
+  }
+  return sum;
+}
+
 class Microphone {
   // `hear(samples Float32Array)`, `skipped(count)`, `ended(words)` are called as things happen.
   constructor(hear, skipped, ended) {
-    Object.assign(this, { hear, skipped, ended, context: null, stream: null });
+    Object.assign(this, { hear, skipped, ended, tap: null, stream: null });
   }
 
   async start(deviceId) {
@@ -66,22 +146,17 @@ class Microphone {
     return this;
   }
 
+  // Read straight from the track, sound waits in line while the computer is busy; a worklet's short queue would let it fall out.
   async listen() {
-    const rate = this.applied.sampleRate;
-    this.context = new AudioContext(rate ? { sampleRate: rate } : {});
-    const address = URL.createObjectURL(new Blob([PROCESSOR], { type: "text/javascript" }));
-    await this.context.audioWorklet.addModule(address);
-    URL.revokeObjectURL(address);
-    this.node = new AudioWorkletNode(this.context, "capture", { numberOfInputs: 1, numberOfOutputs: 1 });
-    this.node.port.onmessage = ({ data }) => (data.samples ? this.hear(data.samples) : this.skipped(data.skipped));
-    this.source = this.context.createMediaStreamSource(this.stream);
-    // The node's output is silence: it is connected so that every browser runs it.
-    this.source.connect(this.node).connect(this.context.destination);
-    this.context.addEventListener("statechange", () => { if (this.context && this.context.state !== "closed") this.context.resume().catch(() => {}); });
-    if (this.context.state === "suspended") await this.context.resume();
+    const Tap = window.MediaStreamTrackProcessor ? TrackTap : WorkletTap;
+    this.tap = new Tap(this.stream, (samples) => this.hear(samples), (count) => this.skipped(count));
+    this.rate = await this.tap.open(this.applied.sampleRate);
   }
 
-  get rate() { return this.context.sampleRate; }
+  // A track that is off is heard as silence, and the browser shows that nobody listens.
+  pause(on) {
+    for (const track of this.stream.getTracks()) track.enabled = !on;
+  }
 
   lose(words) {
     if (!this.stream) return;
@@ -91,9 +166,8 @@ class Microphone {
 
   stop() {
     for (const track of this.stream ? this.stream.getTracks() : []) track.stop();
-    if (this.node) this.node.port.onmessage = null;
-    if (this.context) this.context.close().catch(() => {});
-    this.stream = this.context = null;
+    if (this.tap) this.tap.close();
+    this.stream = this.tap = null;
   }
 
   // What the browser really did, in words.

@@ -66,7 +66,7 @@ async function start() {
   set("starting");
   tell("Waiting for the microphone: the browser may ask for permission.");
   try {
-    microphone = await new Microphone(hear, (count) => outbox && outbox.skip(count), lose).start(chosen_device());
+    microphone = await new Microphone(hear, skipped, lose).start(chosen_device());
     outbox = new Outbox(microphone.rate, KEEP_SECONDS);
     sleep = new SleepWatch(microphone.rate);
     heardAt = 0;
@@ -104,7 +104,7 @@ function pause() {
   if (state === "listening") {
     set("paused");
     pausedAt = Date.now();
-    microphone.context.suspend();
+    microphone.pause(true);
     tell("Paused: nothing is heard until you go on.");
   } else if (state === "paused") {
     // Time went on, so the next window begins anew behind a gap; it was wanted, so nothing counts as lost.
@@ -112,7 +112,7 @@ function pause() {
     sleep = new SleepWatch(microphone.rate);
     heardAt = 0;
     set("listening");
-    microphone.context.resume();
+    microphone.pause(false);
     tell("");
   }
 }
@@ -171,13 +171,23 @@ function leave_out(seconds) {
   stats.gaps += samples / microphone.rate;
 }
 
+// A short gap was lost on the way; a long one is the computer's sleep, which the time stamps of the sound showed.
+function skipped(count) {
+  if (!outbox || state !== "listening") return;
+  heardAt += count;
+  if (count < microphone.rate) outbox.skip(count);
+  else slept(count / microphone.rate);
+}
+
+function slept(seconds) {
+  leave_out(seconds);
+  tell(`${seconds.toFixed(1)} s passed without sound, as when a computer sleeps. Listening goes on.`);
+}
+
 function hear(samples) {
   if (!outbox || (state !== "listening" && state !== "starting")) return;
   const missing = sleep.heard((heardAt += samples.length));
-  if (missing) {
-    leave_out(missing);
-    tell(`${missing.toFixed(1)} s passed without sound, as when a computer sleeps. Listening goes on.`);
-  }
+  if (missing) slept(missing);
   outbox.add(samples);
   arrivals.push({ end: outbox.first + outbox.count, at: performance.now() });
   meter(samples);

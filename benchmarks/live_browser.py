@@ -1,14 +1,15 @@
 """Listens through the real page in a real Chromium: what was played against what arrived, delays, load and memory.
 
-    python -m benchmarks.live_browser [--seconds 300] [--only one four slow]
+    python -m benchmarks.live_browser [--seconds 300] [--only one slow four memory]
 
-A known noise is the browser's microphone. Every sample that reaches the server is compared with what was played. Writes results/live.json;
-what --only leaves out keeps its earlier figures.
+A known noise is the browser's microphone. Every sample that reaches the server is compared with what was played. Four listeners run
+for half an hour whatever --seconds says. Writes results/live.json; what --only leaves out keeps its earlier figures.
 """
 
 import argparse
 import base64
 import json
+import math
 import os
 import shutil
 import socket
@@ -36,6 +37,7 @@ FLAGS = [
 ]  # fmt: skip
 DEVICE_RATE = 44_100  # what Chromium's fake microphone runs at
 BLOCK_SAMPLES, PIECE_SAMPLES, SLIP_SAMPLES, REACH_SAMPLES, MOST_SLIPS = 10 * DEVICE_RATE, 8192, 4096, 20 * DEVICE_RATE, 100
+NOISE_SECONDS = 60
 START_SECONDS = 0.2  # Chromium fades the first moments of a microphone in
 # Keeps every part that leaves the page, as the tests' only witness of what was sent.
 WITNESS = """() => {
@@ -118,10 +120,11 @@ def browser_with(playwright, wav, *flags: str):
         browser.close()
 
 
-def open_live(browser, url: str, width: int = 1280, height: int = 900, **options):
-    """A page with the Live tab in front and a witness of what it sends."""
+def open_live(browser, url: str, width: int = 1280, height: int = 900, before: str = "", **options):
+    """A page with the Live tab in front and a witness of what it sends; the script `before` runs before the page's own."""
     context = browser.new_context(viewport={"width": width, "height": height}, **{"permissions": ["microphone"], **options})
     context.set_default_timeout(90_000)
+    context.add_init_script(before)
     page = context.new_page()
     page.goto(url)
     page.wait_for_selector("#timeline .tl")
@@ -148,11 +151,15 @@ def stats(page) -> dict:
     return page.evaluate(STATS)
 
 
-def heard(page) -> tuple[np.ndarray, list[tuple[int, int]]]:
-    """Every sample that was sent, int16, and the jumps (at, samples) between parts; overlaps raise."""
+def drained(page) -> list[tuple[int, np.ndarray]]:
+    """The parts (number of the first sample, samples int16) that left the page since the last call."""
+    return [(at, np.frombuffer(base64.b64decode(words), "<i2")) for at, words in page.evaluate("window.parts.splice(0)")]
+
+
+def heard(page, before=()) -> tuple[np.ndarray, list[tuple[int, int]]]:
+    """Every sample that was sent, int16, and the jumps (at, samples) between parts; overlaps raise. `before`: parts drained earlier."""
     parts, jumps, position = [], [], None
-    for at, words in page.evaluate("window.parts"):
-        samples = np.frombuffer(base64.b64decode(words), "<i2")
+    for at, samples in [*before, *drained(page)]:
         if position is not None and at != position:
             assert at > position, f"sample {at} was sent after {position}"
             jumps.append((position, at - position))
@@ -166,13 +173,17 @@ def heard(page) -> tuple[np.ndarray, list[tuple[int, int]]]:
 
 def noise_wav(path, seconds: float, seed: int = 0) -> np.ndarray:
     """Writes noise below 6 kHz at the fake microphone's own rate -> the samples written."""
-    count = round(seconds * DEVICE_RATE)
+    samples = np.concatenate([_noise(seed + i) for i in range(math.ceil(seconds / NOISE_SECONDS))])[: round(seconds * DEVICE_RATE)]
+    soundfile.write(path, samples, DEVICE_RATE, subtype="PCM_16")
+    return samples
+
+
+def _noise(seed):
+    count = NOISE_SECONDS * DEVICE_RATE
     spectrum = np.fft.rfft(np.random.default_rng(seed).standard_normal(count))
     spectrum[np.fft.rfftfreq(count, 1 / DEVICE_RATE) > 6000] = 0
     wave = np.fft.irfft(spectrum, count)
-    samples = (0.7 * 32767 * wave / np.abs(wave).max()).astype(np.int16)
-    soundfile.write(path, samples, DEVICE_RATE, subtype="PCM_16")
-    return samples
+    return (0.7 * 32767 * wave / np.abs(wave).max()).astype(np.int16)
 
 
 @dataclass(frozen=True)
@@ -251,19 +262,21 @@ def scenario(playwright, seconds: float, listeners: int = 1, delay_seconds: floa
             session = pages[0].context.new_cdp_session(pages[0])
             session.send("Performance.enable")
             _, before = busy_share(pages[0], session)
-            memory = [memory_mb(process)]
+            memory, parts = [memory_mb(process)], [[] for _ in pages]
             for _ in range(10):
                 pages[0].wait_for_timeout(round(100 * (seconds - 5)))
                 memory.append(memory_mb(process))
+                for page, own in zip(pages, parts, strict=True):
+                    own += drained(page)
             busy, _ = busy_share(pages[0], session, before)
             for page in pages:
                 stop(page)
             return {"listeners": listeners, "delay_seconds": delay_seconds, "seconds": seconds, "main_thread_busy": round(busy, 3),
-                    "server_memory_mb": [round(m) for m in memory], "pages": [_page_figures(page, played) for page in pages]}  # fmt: skip
+                    "server_memory_mb": [round(m) for m in memory], "pages": [_page_figures(page, played, own) for page, own in zip(pages, parts, strict=True)]}  # fmt: skip
 
 
-def _page_figures(page, played):
-    samples, jumps = heard(page)
+def _page_figures(page, played, before):
+    samples, jumps = heard(page, before)
     found, own = compare(played, samples), stats(page)
     return {
         "samples_sent": len(samples), "samples_compared": found.compared, "samples_different": found.different, "jumps": len(jumps),
@@ -275,7 +288,7 @@ def _page_figures(page, played):
     }  # fmt: skip
 
 
-SCENARIOS = {"one": dict(listeners=1), "busy": dict(listeners=1), "four": dict(listeners=4), "slow": dict(listeners=1, delay_seconds=0.6)}
+SCENARIOS = {"one": dict(listeners=1), "slow": dict(listeners=1, delay_seconds=0.6), "four": dict(listeners=4, seconds=1800)}
 
 
 def server_memory(minutes: float, listeners: int) -> dict:
@@ -322,7 +335,7 @@ def main():
     command = "python -m benchmarks.live_browser"
     with sync_playwright() as playwright:
         for name in args.only:
-            measured = scenario(playwright, args.seconds, **SCENARIOS[name]) if name in SCENARIOS else server_memory(args.memory_minutes, 4)
+            measured = scenario(playwright, **{"seconds": args.seconds, **SCENARIOS[name]}) if name in SCENARIOS else server_memory(args.memory_minutes, 4)
             figures[name] = measured
             record.write("live", figures, command)
 

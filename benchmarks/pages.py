@@ -84,7 +84,7 @@ def live_section() -> str:
     )
     tail = (
         f"\nDelay is from the last sample of a window leaving the page to its scores drawn. The page's main thread is busy "
-        f"{percent(found.get('busy', found['one'])['main_thread_busy'])} of the time. From `{found['command']}` ({found['date']})."
+        f"{percent(found['one']['main_thread_busy'])} of the time. From `{found['command']}` ({found['date']})."
     )
     if memory := found.get("memory"):
         tail += (
