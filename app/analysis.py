@@ -10,10 +10,10 @@ from itertools import count
 from pathlib import Path
 
 from asm_rh.audio import AudioError
+from asm_rh.markup import element
 from asm_rh.scores import Event, WindowScores
 
 from . import overview, text
-from .markup import element
 
 MOST_WINDOWS = 20_000
 READING_SHARE = 0.2  # of the progress bar; the rest is scoring

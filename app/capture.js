@@ -36,8 +36,8 @@ class Capture extends AudioWorkletProcessor {
 }
 registerProcessor("capture", Capture);`;
 
-// Samples of a block that is handed on; sounds of 10 ms that may wait in line; seconds between time stamps that are a gap and no jitter.
-const BLOCK = 2048, WAITING = 1000, LEAST_GAP = 0.005;
+// Samples of a block that is handed on; sounds of 10 ms that may wait in line while the page is busy.
+const BLOCK = 2048, WAITING = 3000;
 const RAW = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
 const REMEDIES = {
   NotAllowedError: "The browser may not use the microphone. Click the microphone or lock sign beside the address, allow it for this page, then start again.",
@@ -71,9 +71,10 @@ class WorkletTap {
   }
 }
 
-// Sound read from the track itself; its time stamps show what the browser left out.
+// Sound read from the track itself. Its time stamps are no witness of loss: under load they jump by tens of milliseconds though the sound is
+// whole; what is missing for longer, the clock of SleepWatch shows.
 class TrackTap {
-  constructor(stream, hear, skipped) { Object.assign(this, { hear, skipped, block: new Float32Array(BLOCK), filled: 0, next: null }); this.track = stream.getAudioTracks()[0]; }
+  constructor(stream, hear) { Object.assign(this, { hear, track: stream.getAudioTracks()[0], block: new Float32Array(BLOCK), filled: 0 }); }
 
   // -> the sample rate, known from the first sound.
   async open() {
@@ -92,21 +93,12 @@ class TrackTap {
   }
 
   take(sound) {
-    const missing = this.next === null ? 0 : Math.round(((sound.timestamp - this.next) * sound.sampleRate) / 1e6);
-    if (missing > LEAST_GAP * sound.sampleRate) {
-      this.pass_on();
-      this.skipped(missing);
-    }
-    this.next = sound.timestamp + (1e6 * sound.numberOfFrames) / sound.sampleRate;
     for (const sample of mono(sound)) {
       this.block[this.filled++] = sample;
-      if (this.filled === BLOCK) this.pass_on();
+      if (this.filled < BLOCK) continue;
+      this.hear(this.block);
+      this.filled = 0;
     }
-  }
-
-  pass_on() {
-    if (this.filled) this.hear(this.block.subarray(0, this.filled));
-    this.filled = 0;
   }
 
   close() { this.reader.cancel().catch(() => {}); }
@@ -225,12 +217,16 @@ class Outbox {
 }
 
 // Tells when time has passed without sound, as when a computer sleeps: the clock ran on, the samples did not.
+const DRIFT = 0.0005;
+
 class SleepWatch {
   constructor(rate) { Object.assign(this, { rate, usual: null, recent: [] }); }
 
   // Seconds that are missing, told once; late chunks that still arrive are no gap.
   heard(samples, now = Date.now() / 1000) {
     const behind = now - samples / this.rate;
+    // A sound card's clock may run slower than the computer's: what is usual follows by up to 0.05 %.
+    if (this.usual !== null) this.usual += DRIFT * Math.max(0, now - this.recent[this.recent.length - 1].now);
     this.recent = this.recent.filter((entry) => entry.now > now - 0.7);
     this.recent.push({ now, behind });
     const least = Math.min(...this.recent.map((entry) => entry.behind));

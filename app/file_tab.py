@@ -15,16 +15,12 @@ TITLES = {
 }
 POLITE = "element.setAttribute('aria-live', 'polite');"
 QUIET = {"show_progress": "hidden", **PRIVATE}
-INSIDE = (
-    '<h2>Inside this moment</h2><p class="note">Click the time axis, or type a moment; choose a block. '
-    "The maps show the window around it.</p>"
-)
 
 
-def file_tab(page: Page, live=None):
+def file_tab(page: Page, tabs: gr.Tabs, live=None):
     """Builds the tab inside the current Blocks; returns the handler for a visitor who leaves, the result's state and the moment.
 
-    `live` is the Live tab's (component, server, tabs): its last seconds are one more way to give a sound.
+    `live` is the Live tab's (component, server): its last seconds are one more way to give a sound.
     """
     handlers = files.FileHandlers(page)
     first, moment = first_result(page)
@@ -42,17 +38,18 @@ def file_tab(page: Page, live=None):
         with gr.Column(scale=3, min_width=320):
             view = files.draw(page, first, limit_value, moment)
             axis = gr.HTML(view, elem_id="timeline", elem_classes="card", js_on_load=theme.script("timeline.js"))
+            at, inside = moment_controls(moment)
             downloads = download_buttons(first, limit_value)
-    look = (state, *inside_section(page, first, moment))
-    results = [state, heard, status, axis, look[2], cancel, *downloads]
+    results = [state, heard, status, axis, at, cancel, *downloads]
     starts = start_events(handlers, sound, buttons, [wish, sound, status, cancel])
     starts.append(hop_event(handlers, hop, wish, [wish, sentence, status, cancel]))
     if live:
-        starts.append(replay_event(handlers, *live, [wish, sound, status, cancel]))
-    wire_analysis(handlers, starts, [wish, hop, limit], results, look)
-    wire_looking(handlers, axis, limit, [heard, axis, *downloads], look)
+        starts.append(replay_event(handlers, *live, [wish, sound, status, cancel, tabs]))
+    wire_analysis(handlers, starts, [wish, hop, limit], results)
+    wire_looking(handlers, axis, [state, limit, at], [heard, axis, *downloads])
+    inside.click(lambda: gr.Tabs(selected="inside"), None, tabs, queue=False, **QUIET)
     cancel.click(handlers.cancel, None, [status, cancel], queue=False, **PRIVATE)
-    return handlers.leave, state, look[2]
+    return handlers.leave, state, at
 
 
 def first_result(page: Page) -> tuple[analysis.Analysis, float]:
@@ -112,16 +109,13 @@ def download_buttons(first: analysis.Analysis, threshold: float) -> list[gr.Down
         ]
 
 
-def inside_section(page: Page, first: analysis.Analysis, moment: float):
-    """The look inside one window: its block, its moment, its maps."""
-    depth = page.config.depth
-    gr.HTML(INSIDE)
-    with gr.Row(elem_classes="inside-controls"):
-        label = f"Block (0 to {depth - 1})"
-        block = gr.Slider(0, depth - 1, depth // 2, step=1, label=label, elem_id="block", buttons=[])
-        at = gr.Number(round(moment, 3), label="Moment (seconds)", minimum=0, step=0.05, elem_id="moment")
-    inside = gr.HTML(files.inside(page, first, depth // 2, moment), elem_id="inside", elem_classes="card")
-    return block, at, inside
+def moment_controls(moment: float):
+    """The moment on the time axis, and the way to look inside it."""
+    with gr.Row(elem_classes="moment-row"):
+        words = "click the time axis, or type it"
+        at = gr.Number(round(moment, 3), label="Moment (seconds)", info=words, minimum=0, step=0.05, elem_id="moment")
+        inside = gr.Button("Look inside this moment", variant="primary", elem_id="look-inside", min_width=200)
+    return at, inside
 
 
 # ---------------------------------------------------------------------------------------------- wiring
@@ -143,26 +137,20 @@ def hop_event(handlers, hop, wish, outputs):
     return hop.input(handlers.hop_changed, [wish, hop], outputs, queue=False, trigger_mode="always_last", **PRIVATE)
 
 
-def replay_event(handlers, microphone, server, tabs, outputs):
+def replay_event(handlers, microphone, server, outputs):
     """The last seconds of the microphone, in the File tab."""
-    return microphone.select(handlers.replay(server), None, [*outputs, tabs], queue=False, **PRIVATE)
+    return microphone.select(handlers.replay(server), None, outputs, queue=False, **PRIVATE)
 
 
-def wire_analysis(handlers, starts, inputs, results, look) -> None:
-    """After every start: the analysis, then the look inside its best moment."""
-    state, block, at, inside = look
+def wire_analysis(handlers, starts, inputs, results) -> None:
+    """After every start: the analysis."""
     for start in starts:
         work = {"concurrency_limit": 2, "concurrency_id": "model", "show_progress_on": [results[2]], **PRIVATE}
-        done = start.then(handlers.analyse, inputs, results, **work)
-        done.then(handlers.look, [state, block, at], inside, concurrency_limit=2, **QUIET)
+        start.then(handlers.analyse, inputs, results, **work)
 
 
-def wire_looking(handlers, axis, limit, views, look) -> None:
-    """Everything that looks at a finished result: threshold, moment, block."""
-    state, block, at, inside = look
+def wire_looking(handlers, axis, inputs, views) -> None:
+    """What looks at a finished result: threshold and moment."""
     newest = {"trigger_mode": "always_last", "concurrency_limit": 2, **QUIET}
-    limit.input(handlers.threshold_changed, [state, limit, at], views, **newest)
-    moved = axis.select(handlers.moment, None, at, queue=False, **QUIET)
-    moved.then(handlers.look, [state, block, at], inside, **newest)
-    for control in (block, at):
-        control.input(handlers.look, [state, block, at], inside, **newest)
+    inputs[1].input(handlers.threshold_changed, inputs, views, **newest)
+    axis.select(handlers.moment, None, inputs[2], queue=False, **QUIET)

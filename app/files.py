@@ -9,7 +9,7 @@ from gradio.utils import get_upload_folder
 
 from asm_rh.audio import AudioError
 
-from . import analysis, insight, maps, text, timeline
+from . import analysis, text, timeline
 from .live import LiveServer
 from .page import Page
 
@@ -110,10 +110,6 @@ class FileHandlers:
         """The moment that was clicked on the time axis."""
         return round(float(event.seconds), 3)
 
-    def look(self, result: analysis.Analysis, block: float, at: float | None) -> str:
-        """The maps of a block at a moment."""
-        return inside(self.page, result, int(block), at or 0.0)
-
 
 def kept(status=None, cancel=None) -> list:
     """Outputs of an analysis that leave the page as it is, but for the status line and the Cancel button."""
@@ -145,18 +141,6 @@ def draw(page: Page, result: analysis.Analysis, limit: float, moment: float) -> 
     source = "gradio_api/file=" + quote(result.request.path)
     events, window = result.scores.events(limit), page.config.window_seconds
     return timeline.render(result.picture, result.scores, events, limit, page.hz, moment, source, window)
-
-
-def inside(page: Page, result: analysis.Analysis, block: int, at: float) -> str:
-    """The maps of one block for the window nearest to a moment."""
-    number = analysis.window_near(result.scores, at)
-    start, end = float(result.scores.start[number]), float(result.scores.end[number])
-    try:
-        wave, rate = insight.window_at(result.request.path, start, end)
-    except AudioError:
-        return '<p class="say">The sound is no longer on the server; give it again to look inside.</p>'
-    found = insight.look(page.classifier, wave, rate, block, start)
-    return maps.render(found, maps.Axes(page.config, page.hz, start))
 
 
 def download_paths(result: analysis.Analysis, limit: float) -> list[str]:

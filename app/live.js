@@ -6,7 +6,7 @@ facts.colours = Uint8Array.from(atob(facts.colours), (c) => c.charCodeAt(0));
 const SEND_SECONDS = 0.1, MOST_SECONDS = 5, KEEP_SECONDS = 30, ANSWER_MS = 8000, LISTED = 40, HELD_MS = 1500, METER_MS = 80;
 const KEPT = "asm-rh-live";
 const view = new LiveView(root, facts);
-const unused = () => ({ latencies: [], delays: [], sent: 0, answered: 0, lost: 0, dropped: 0, gaps: 0, draws: 0, steps: [], events: [] });
+const unused = () => ({ latencies: [], delays: [], sent: 0, answered: 0, lost: 0, dropped: 0, gaps: 0, draws: 0, looks: 0, steps: [], events: [] });
 const stats = unused();
 root.stats = stats;
 
@@ -171,7 +171,7 @@ function leave_out(seconds) {
   stats.gaps += samples / microphone.rate;
 }
 
-// A short gap was lost on the way; a long one is the computer's sleep, which the time stamps of the sound showed.
+// A short gap was lost on the way; a long one is the computer's sleep.
 function skipped(count) {
   if (!outbox || state !== "listening") return;
   heardAt += count;
@@ -335,6 +335,35 @@ function numbers(step) {
   const rows = [...find(".lv-numbers tbody").rows];
   facts.labels.forEach((_, i) => { rows[i].cells[1].textContent = step.smoothed[i].toFixed(2); rows[i].cells[2].textContent = step.scores[i].toFixed(2); });
 }
+
+// ------------------------------------------------------------------------------------------ what each block does
+
+const inside = find(".lv-inside"), part = inside.querySelector("select");
+const LOOK_MS = 500, FULL_FALL = 0.5;
+
+// Asks while it is open and sound comes; the answer is of the newest window.
+async function look_inside() {
+  if (inside.open && state === "listening" && !away && !document.hidden) {
+    const answer = await server.inside({ sid }).catch(() => null);
+    if (answer && answer.blocks) show_blocks((stats.inside = answer));
+    stats.looks += 1;
+  }
+  setTimeout(look_inside, LOOK_MS);
+}
+
+function show_blocks(answer) {
+  const name = part.options[part.selectedIndex].text;
+  inside.querySelector(".lv-inside-say").textContent = `${answer.label} ${answer.score.toFixed(2)}: how far it falls ${name}; blue where it rises.`;
+  [...inside.querySelectorAll(".lv-block")].forEach((row, i) => {
+    const fall = answer.blocks[i][part.value] || 0, bar = row.querySelector("i"), share = Math.min(1, Math.abs(fall) / FULL_FALL) * 50;
+    Object.assign(bar.style, { width: `${share}%`, left: `${fall < 0 ? 50 - share : 50}%` });
+    bar.classList.toggle("rises", fall < 0);
+    row.querySelector("output").textContent = Math.abs(fall) < 0.005 ? "0.00" : (fall > 0 ? "+" : "−") + Math.abs(fall).toFixed(2);
+  });
+}
+
+part.addEventListener("change", () => stats.inside && show_blocks(stats.inside));
+look_inside();
 
 // ------------------------------------------------------------------------------------------ level
 

@@ -15,6 +15,7 @@ import torch
 from asm_rh.audio import check_rate
 from asm_rh.classifier import warm_up
 from asm_rh.events import Change, EventSettings
+from asm_rh.interventions import causes
 from asm_rh.streaming import Step, StreamSession, StreamSettings
 
 from .batching import Batcher
@@ -133,6 +134,15 @@ class Listener:
         return sound[start - first :], start / self.rate
 
 
+    def newest_window(self) -> tuple[np.ndarray, float]:
+        """The last window's length of sound, float samples, and when it ended."""
+        pieces, length = _unbroken(self.kept), round(self.classifier.config.window_seconds * self.rate)
+        if sum(len(samples) for _, samples in pieces) < length:
+            raise Refused("bad", "less than one window was heard so far")
+        sound = np.concatenate([samples for _, samples in pieces])[-length:]
+        return sound.astype(np.float32) / 2**15, self.session.position / self.rate
+
+
 def _unbroken(kept):
     """The newest pieces that follow each other without a gap."""
     pieces = []
@@ -153,7 +163,7 @@ class LiveServer:
         self.classifier, self.most, self.expire_seconds = classifier, most_listeners, expire_seconds
         self.score = Batcher(score or classifier.score, None if score else self._prepare)
         self.listeners: dict[str, Listener] = {}
-        self.lock = threading.Lock()
+        self.lock, self.looking = threading.Lock(), threading.Lock()
 
     def _prepare(self):
         """In the worker's thread; threads that start later would copy its choice of one thread, so the usual number is put back."""
@@ -187,6 +197,13 @@ class LiveServer:
     def bye(self, message: dict) -> dict:
         """The listener stops: {sid} -> the last steps and what ended."""
         return self._answer(self._bye, message)
+
+    def inside(self, message: dict) -> dict:
+        """A look at the newest window: {sid} -> its best class and how far that falls without each mechanism of each block.
+
+        One look at a time for all listeners: {"busy": true} where another is being computed.
+        """
+        return self._answer(self._inside, message)
 
     def _answer(self, work, message):
         try:
@@ -242,6 +259,22 @@ class LiveServer:
             self.listeners.pop(str(message["sid"]), None)
         with listener.lock:
             return told(*listener.session.finish())
+
+    def _inside(self, message):
+        listener = self._listener(message)
+        with listener.lock:
+            wave, at = listener.newest_window()
+        if not self.looking.acquire(blocking=False):
+            return {"busy": True}
+        try:
+            scores, found = causes(self.classifier.model, self.classifier.prepare(wave, listener.rate))
+        finally:
+            self.looking.release()
+        best, blocks = int(scores.argmax()), [{} for _ in self.classifier.model.blocks]
+        for cause in found:
+            blocks[cause.block][cause.part] = round(float(scores[best] - cause.scores[best]), 4)
+        label = shown(self.classifier.labels[best])
+        return {"label": label, "score": round(float(scores[best]), SCORE_DECIMALS), "at": round(at, 4), "blocks": blocks}
 
     # ------------------------------------------------------------------------------------------ for the other tabs
 

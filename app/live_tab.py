@@ -1,19 +1,24 @@
 """The Live tab: our own microphone component and what it needs from the server. Layout and wiring only."""
 
+import asyncio
 import base64
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import gradio as gr
 
 from asm_rh import pictures
+from asm_rh.activations import switches
+from asm_rh.markup import element, table
+from asm_rh.sentences import PARTS
 
 from . import theme
 from .live import LEAST_HOP_SECONDS, LiveServer
-from .markup import element, table
 from .page import Page
 from .text import escape, frequency, shown
 
 SCRIPTS = ("capture.js", "live_view.js", "live.js")
+MOST_THREADS = 32
 START = "Start listening"
 
 
@@ -24,15 +29,21 @@ def live_tab(page: Page, server: LiveServer) -> gr.HTML:
         elem_id="live",
         elem_classes="card",
         js_on_load="\n".join(theme.script(name) for name in SCRIPTS),
-        server_functions=[callable_of(method) for method in (server.open, server.push, server.change, server.bye)],
+        server_functions=server_functions(server),
     )
 
 
-def callable_of(method):
+def server_functions(server: LiveServer) -> list:
+    """What the page may call, in threads that stay: each thread that ever computed keeps memory, and those of Gradio come and go."""
+    threads = ThreadPoolExecutor(min(server.most, MOST_THREADS), "live")
+    return [callable_of(method, threads) for method in (server.open, server.push, server.change, server.bye, server.inside)]
+
+
+def callable_of(method, threads: ThreadPoolExecutor):
     """A function of the method's name: Gradio marks what it serves, and a method takes no mark."""
 
-    def call(message: dict) -> dict:
-        return method(message)
+    async def call(message: dict) -> dict:
+        return await asyncio.get_running_loop().run_in_executor(threads, method, message)
 
     call.__name__ = method.__name__
     return call
@@ -40,7 +51,7 @@ def callable_of(method):
 
 def view(page: Page) -> str:
     """The whole tab as HTML; the scripts fill it."""
-    parts = (bar(), heard(), lanes(page), status(), controls(page), lists(page))
+    parts = (bar(), heard(), lanes(page), status(), inside(page), controls(page), lists(page))
     return element("section", "".join(parts), kind="live", data_facts=json.dumps(facts(page)), data_state="stopped")
 
 
@@ -94,6 +105,18 @@ def lanes(page: Page) -> str:
 def status() -> str:
     """Delay, compute time, lost sound; what the browser made of the microphone."""
     return '<p class="lv-status note">delay, compute time and lost sound are shown here</p><p class="lv-facts note"></p>'
+
+
+def inside(page: Page) -> str:
+    """What each block does for the newest window; computed only while it is open."""
+    own = {name.rsplit(".", 1)[-1] for name in switches(page.classifier.model)}
+    known = [part for part in PARTS if part == "block" or part in own]
+    choice = element("select", "".join(element("option", f"without {PARTS[part]}", value=part) for part in known), aria_label="What is off")
+    bar = '<span class="lv-cause"><i></i></span><output>–</output>'
+    rows = "".join(element("div", element("b", f"block {block}") + bar, kind="lv-block") for block in range(page.config.depth))
+    words = '<p class="note lv-inside-say">While you listen: how far the score of the best class falls when a part of a block is off.</p>'
+    head = element("summary", "What each block does now")
+    return element("details", head + choice + words + element("div", rows, kind="lv-blocks"), kind="lv-inside")
 
 
 def controls(page: Page) -> str:

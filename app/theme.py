@@ -4,6 +4,8 @@ from pathlib import Path
 
 import gradio as gr
 
+from asm_rh import look
+
 HERE = Path(__file__).resolve().parent
 FONT = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "sans-serif")
 MONO = ("ui-monospace", "SF Mono", "Menlo", "Consolas", "monospace")
@@ -43,6 +45,9 @@ def theme() -> gr.themes.Base:
         block_border_color="#dde4ea", block_border_color_dark="#2a3542",
         block_shadow="none", block_label_background_fill="transparent", block_label_background_fill_dark="transparent",
         color_accent="#0e7490", link_text_color="#0e7490", link_text_color_dark="#67d8ee",
+        button_primary_background_fill="#0e7490", button_primary_background_fill_dark="#4cc9e0",
+        button_primary_background_fill_hover="#0b5d74", button_primary_background_fill_hover_dark="#7fdcec",
+        button_primary_text_color="#ffffff", button_primary_text_color_dark="#0d1218",
         slider_color="#0e7490", slider_color_dark="#22b8d4",
         button_secondary_background_fill="#ffffff", button_secondary_background_fill_dark="#1b2430",
         button_secondary_background_fill_hover="#e8f4f7", button_secondary_background_fill_hover_dark="#22303e",
@@ -53,7 +58,8 @@ def theme() -> gr.themes.Base:
 
 def css() -> str:
     """The style sheets."""
-    return "\n".join((HERE / name).read_text(encoding="utf-8") for name in ("style.css", "live.css", "inside.css"))
+    own = [(HERE / name).read_text(encoding="utf-8") for name in ("style.css", "live.css", "inside.css")]
+    return "\n".join([look.style(), *own])
 
 
 def script(name: str) -> str:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from asm_rh import pictures
+from asm_rh.markup import colour_bar, element, folded, mark, note, picture, table, tick
 
-from .markup import colour_bar, element, folded, mark, note, picture, table, tick
 from .text import clock, escape, frequency, shown
 
 CURVES = 6

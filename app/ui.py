@@ -26,9 +26,9 @@ def build(model: str = "asm-rh-keywords", max_file_mb: float = 200, max_minutes:
             with gr.Tab("Live", id="live"):
                 microphone = live_tab(page, server)
             with gr.Tab("File", id="file"):
-                leave, result, moment = file_tab(page, live=(microphone, server, tabs))
-            with gr.Tab("Inside", id="inside-tab"):
-                inside_tab(page, result, moment)
+                leave, result, moment = file_tab(page, tabs, live=(microphone, server))
+            with gr.Tab("Inside", id="inside") as inside:
+                inside_tab(page, inside, result, moment)
             with gr.Tab("About", id="about"):
                 about_tab(page)
         demo.unload(leave)

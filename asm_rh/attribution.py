@@ -3,17 +3,22 @@
 Cells are (frames, bands) of the model's normalised features. What is taken away is replaced by the window's own pause, its quietest frame.
 """
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import nn
 
 from .audio import resample
 from .model import AudioMixer
 
 METHODS = ("integrated-gradients", "occlusion")
-STEPS = 64
+STEPS, MOST_STEPS, TOLERANCE = 64, 512, 0.02
+CONTROL_STEPS = 16  # of untrained weights only the order of the cells is wanted
+LEAST_CHANGE = 0.1  # of a normalised feature
 TILE = (8, 5)  # frames, bands of one occluded tile
+TILES_AT_ONCE = 32
 STFT_SAMPLES = 512
 
 
@@ -32,11 +37,20 @@ class Attribution:
     baseline: np.ndarray
     difference: float
 
+    @property
+    def weights(self) -> np.ndarray:
+        """The contribution per unit of what is taken away (frames, bands): loud cells do not count for being loud alone.
 
-def attribute(model, wave, label: int, method: str = "integrated-gradients", steps: int = STEPS) -> Attribution:
+        An untrained model's contributions are large wherever the sound is loud, its weights are not.
+        """
+        return self.cells / (np.abs(self.features - self.baseline) + LEAST_CHANGE)
+
+
+def attribute(model, wave, label: int, method: str = "integrated-gradients", steps: int | None = None) -> Attribution:
     """Attribution of one window (1, samples) at the model's rate; raises ValueError for another method.
 
-    Integrated gradients (arXiv 1703.01365) and occlusion over tiles are Captum's.
+    Integrated gradients (arXiv 1703.01365) and occlusion over tiles are Captum's. Without `steps` they are doubled until the gradients sum
+    up to the difference of the logits within 2 %: near the pause the layer norms bend the path sharply.
     """
     if method not in METHODS:
         raise ValueError(f"no attribution method {method!r}; available: {', '.join(METHODS)}")
@@ -44,9 +58,13 @@ def attribute(model, wave, label: int, method: str = "integrated-gradients", ste
         features = model.features(wave).detach()
         baseline = pause_of(model, features)
         ends = model.forward_features(torch.cat([baseline, features]))[:, label].double()
-    cells = _captum(model, method, features, baseline, label, steps)[0].detach()
-    cells, features, baseline = (tensor.float().cpu().numpy() for tensor in (cells, features[0], baseline[0]))
-    return Attribution(method, label, cells, features, baseline, float(ends[1] - ends[0]))
+        difference = float(ends[1] - ends[0])
+    if method == "occlusion":
+        cells = _occlusion(model, features, baseline, label)
+    else:
+        cells = _gradients(model, features, baseline, label, difference, steps)
+    cells, features, baseline = (tensor[0].detach().float().cpu().numpy() for tensor in (cells, features, baseline))
+    return Attribution(method, label, cells, features, baseline, difference)
 
 
 def pause_of(model, features):
@@ -55,15 +73,25 @@ def pause_of(model, features):
     return heard[:, heard[0].mean(1).argmin()][:, None].expand_as(features).clone()
 
 
-def _captum(model, method, features, baseline, label, steps):
-    from captum.attr import IntegratedGradients, Occlusion  # brings a plotting package along: only where it is needed
+def _occlusion(model, features, baseline, label):
+    from captum.attr import Occlusion  # brings a plotting package along: only where it is needed
 
-    if method == "occlusion":
-        return Occlusion(model.forward_features).attribute(
-            features, sliding_window_shapes=TILE, strides=tuple(size // 2 or 1 for size in TILE), baselines=baseline, target=label
-        )
-    method = IntegratedGradients(model.forward_features)
-    return method.attribute(features, baseline, target=label, n_steps=steps, internal_batch_size=16)
+    strides = tuple(size // 2 or 1 for size in TILE)
+    return Occlusion(model.forward_features).attribute(
+        features, sliding_window_shapes=TILE, strides=strides, baselines=baseline, target=label, perturbations_per_eval=TILES_AT_ONCE
+    )
+
+
+def _gradients(model, features, baseline, label, difference, steps):
+    from captum.attr import IntegratedGradients
+
+    method, tries = IntegratedGradients(model.forward_features), steps or STEPS
+    while True:
+        cells = method.attribute(features, baseline, target=label, n_steps=tries, internal_batch_size=32)
+        missing = abs(float(cells.double().sum()) - difference)
+        if steps or missing <= TOLERANCE * abs(difference) or tries >= MOST_STEPS:
+            return cells
+        tries *= 2
 
 
 # ---------------------------------------------------------------------------------------------- is it so?
@@ -109,9 +137,9 @@ class Support:
 
 
 def support(model, found: Attribution, share: float = 0.1, draws: int = 20, seed: int = 0) -> Support:
-    """Deletes and inserts the strongest cells, and random cells `draws` times for comparison."""
+    """Deletes and inserts the cells with the highest weights, and random cells `draws` times for comparison."""
     random = np.random.default_rng(seed)
-    best = strongest(found.cells, share)
+    best = strongest(found.weights, share)
     others = np.stack([strongest(random.random(best.shape), share) for _ in range(draws)])
     masks = np.concatenate([np.zeros_like(best)[None], best[None], ~best[None], others, ~others])
     scores = score_without(model, found, masks)
@@ -119,12 +147,26 @@ def support(model, found: Attribution, share: float = 0.1, draws: int = 20, seed
     return Support(float(scores[0]), float(scores[1]), float(deleted.mean()), float(scores[2]), float(alone.mean()))
 
 
+def control_of(model, found: Attribution, wave) -> Attribution:
+    """The same window attributed with untrained weights, in place of what the model's own named."""
+    other = attribute(with_random_weights(model), wave, found.label, found.method, CONTROL_STEPS)
+    return replace(found, cells=other.cells)
+
+
 def with_random_weights(model: AudioMixer, seed: int = 0) -> AudioMixer:
-    """A model of the same sizes that has learned nothing: what its maps show is the sound, not a reason."""
-    with torch.random.fork_rng([]):
-        torch.manual_seed(seed)
-        control = AudioMixer(model.config)
-    return control.to(model.norm.weight.device).eval()
+    """A model of the same sizes that has learned nothing: what its maps show is the sound, not a reason.
+
+    Weights are drawn as torch initialises linear layers and convolutions, from a generator of their own: threads never share it.
+    """
+    control, random = copy.deepcopy(model).cpu().eval(), torch.Generator().manual_seed(seed)
+    for module in control.modules():
+        if isinstance(module, nn.LayerNorm):
+            module.reset_parameters()
+        elif isinstance(module, (nn.Linear, nn.Conv2d)):
+            reach = module.weight[0].numel() ** -0.5
+            for tensor in (module.weight, module.bias):
+                nn.init.uniform_(tensor, -reach, reach, random)
+    return control.to(model.norm.weight.device)
 
 
 # ---------------------------------------------------------------------------------------------- how it sounds

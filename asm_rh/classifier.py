@@ -85,26 +85,34 @@ class Classifier:
             name or (Path(audio).name if isinstance(audio, (str, os.PathLike)) else None),
         )
 
-    def window_at(self, audio, at_seconds: float | None = None, sampling_rate=None) -> tuple[float, np.ndarray, int]:
+    def window_at(
+        self, audio, at_seconds: float | None = None, hop_seconds: float | None = None, sampling_rate=None
+    ) -> tuple[float, np.ndarray, int]:
         """The window around a moment, by default the one most certain of a class that counts: (start in seconds, samples (m,), rate).
 
-        Windows lie every quarter of a window; `audio` and errors as in `windows`, and ValueError for a moment outside the sound.
+        Windows lie every `hop_seconds` (default: a quarter of a window); `audio` and errors as in `windows`, and ValueError for a moment
+        outside the sound.
         """
-        hop_seconds = self.config.window_seconds / 4
+        hop_seconds = self.config.window_seconds / 4 if hop_seconds is None else hop_seconds
         if at_seconds is None:
-            found = self.windows(audio, hop_seconds=hop_seconds, sampling_rate=sampling_rate)
-            counts = [i for i, label in enumerate(self.labels) if label not in self.config.background_labels] or slice(None)
-            best = int(found.scores[:, counts].max(1).argmax())
-            at_seconds = (found.start[best] + found.end[best]) / 2
+            at_seconds = self._most_certain(audio, hop_seconds, sampling_rate)
         rate, blocks = as_stream(audio, sampling_rate)
         near, end = None, 0
         for start, wave, _ in windows(rate, blocks, self.config.window_seconds, hop_seconds):
             distance, end = abs(start + len(wave) / 2 - at_seconds * rate), start + len(wave)
+            if near and distance >= near[0] and end / rate >= at_seconds >= 0:
+                break
             if near is None or distance < near[0]:
                 near = (distance, start, wave)
         if not 0 <= at_seconds <= end / rate:
             raise ValueError(f"at {at_seconds:g} s: the sound lasts from 0 to {end / rate:.2f} s")
         return near[1] / rate, near[2], rate
+
+    def _most_certain(self, audio, hop_seconds, sampling_rate):
+        found = self.windows(audio, hop_seconds=hop_seconds, sampling_rate=sampling_rate)
+        counts = [i for i, label in enumerate(self.labels) if label not in self.config.background_labels] or slice(None)
+        best = int(found.scores[:, counts].max(1).argmax())
+        return (found.start[best] + found.end[best]) / 2
 
     def predict(self, audio, sampling_rate=None, top_k: int | None = 5) -> list[dict]:
         """The best classes of a whole clip, `[{"label", "score"}]`, best first; `top_k=None` gives all.

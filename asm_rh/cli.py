@@ -197,8 +197,9 @@ def add_explain(parser):
 
 def run_explain(args):
     from .classifier import Classifier
-    from .explain import explain, sentences
+    from .explain import explain
     from .report import save
+    from .sentences import sentences
 
     classifier = Classifier(args.model, args.device)
     start, wave, rate = classifier.window_at(args.file, args.at)

@@ -1,4 +1,4 @@
-"""What the mechanisms of a model did to one window, as numbers: what RollBlock moved, what frequency mixing changed, and if it mattered.
+"""What the mechanisms of a model did to one window, as numbers: what RollBlock moved, what frequency mixing changed.
 
 No pictures. Axes are in milliseconds or hertz only where the tensor's axis really is time or frequency: the bins of the Hermitian
 transform are of the embedding axis and are called Hermitian bins.
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from .activations import switched_off, switches
 from .frontends import band_centres_hz
 
 LEAST_ENERGY = 1e-12
@@ -23,17 +22,38 @@ DB = 10 / math.log(10)
 
 @dataclass(frozen=True)
 class PatchGrid:
-    """Where tokens lie: `rows` x `columns` patches; `hz` (rows,) centre frequencies; `ms` (columns,) centres from the window's start."""
+    """Where tokens lie: `rows` x `columns` patches, row 0 lowest in frequency.
+
+    `hz_ranges` (rows, 2) and `ms_ranges` (columns, 2) what each patch hears, from the window's start; neighbours overlap where patches are
+    wider than their stride. `cover` (frames, bands): the part of the spectrogram that cells one stride wide stand for.
+    """
 
     rows: int
     columns: int
-    hz: np.ndarray
-    ms: np.ndarray
+    hz_ranges: np.ndarray
+    ms_ranges: np.ndarray
+    cover: tuple[slice, slice]
+
+    @property
+    def hz(self) -> np.ndarray:
+        """Centre frequencies (rows,)."""
+        return self.hz_ranges.mean(1)
+
+    @property
+    def ms(self) -> np.ndarray:
+        """Centres (columns,) from the window's start."""
+        return self.ms_ranges.mean(1)
 
     @property
     def column_ms(self) -> float:
         """Time from one patch to the next."""
         return float(self.ms[1] - self.ms[0]) if self.columns > 1 else 0.0
+
+    def pooled(self, cells, how=np.mean) -> np.ndarray:
+        """Values of the spectrogram (frames, bands) put together per cell of the grid: (rows, columns)."""
+        covered = np.asarray(cells)[self.cover].T
+        heights, widths = covered.shape[0] // self.rows, covered.shape[1] // self.columns
+        return how(covered.reshape(self.rows, heights, self.columns, widths), axis=(1, 3))
 
 
 def patch_grid(config) -> PatchGrid:
@@ -41,10 +61,39 @@ def patch_grid(config) -> PatchGrid:
     rows, columns = config.grid
     (patch_bands, patch_frames), (stride_bands, stride_frames) = config.patch, config.stride
     front, hop_ms = config.frontend, 1000 * config.frontend.hop_seconds
-    bands = np.arange(rows) * stride_bands + (patch_bands - 1) / 2
-    hz = np.interp(bands, np.arange(front.bands), band_centres_hz(front))
-    first_ms = 500 * front.frame_seconds + (patch_frames - 1) / 2 * hop_ms
-    return PatchGrid(rows, columns, hz, first_ms + np.arange(columns) * stride_frames * hop_ms)
+    bands, frames = np.arange(rows) * stride_bands, np.arange(columns) * stride_frames
+    hz = np.asarray(band_centres_hz(front))[np.stack([bands, bands + patch_bands - 1], 1)]
+    ms = np.stack([frames * hop_ms, (frames + patch_frames - 1) * hop_ms + 1000 * front.frame_seconds], 1)
+    band, frame = max(0, (patch_bands - stride_bands) // 2), max(0, (patch_frames - stride_frames) // 2)
+    cover = slice(frame, frame + columns * stride_frames), slice(band, band + rows * stride_bands)
+    return PatchGrid(rows, columns, hz, ms, cover)
+
+
+# ---------------------------------------------------------------------------------------------- energy
+
+
+@dataclass(frozen=True)
+class TokenMaps:
+    """Energy (RMS over the features) of every patch before and after a mechanism: (rows, columns), row 0 lowest in frequency."""
+
+    before: np.ndarray
+    after: np.ndarray
+
+    @property
+    def change(self) -> np.ndarray:
+        """After minus before."""
+        return self.after - self.before
+
+    @property
+    def relative(self) -> float:
+        """Size of the change against the size of the map before it."""
+        return float(np.linalg.norm(self.change) / max(np.linalg.norm(self.before), LEAST_ENERGY))
+
+
+def token_maps(tensors: dict, name: str, grid: tuple[int, int]) -> TokenMaps:
+    """The energy that a mechanism (`blocks.3.roll`) got and gave, from its recorded `.in` and `.out` (1, tokens, width)."""
+    before, after = (tensors[f"{name}.{end}"][0].detach().double().square().mean(1).sqrt().cpu().numpy() for end in ("in", "out"))
+    return TokenMaps(before.reshape(grid), after.reshape(grid))
 
 
 # ---------------------------------------------------------------------------------------------- RollBlock
@@ -127,13 +176,15 @@ class Mixing:
     """Frequency mixing of one block.
 
     Energies (bins,) per Hermitian bin: of the transformed input, `before`, and of what the learned mixing made of it, `after`. `from_to`
-    (tokens, tokens): energy that token j sent to token i through the learned mixing, linearised at this input.
+    (tokens, tokens): energy that token j sent to token i through the learned mixing, linearised at this input. Where the model's transform
+    is the identity `transformed` is false, and the bins are plain features.
     """
 
     before: np.ndarray
     after: np.ndarray
     from_to: np.ndarray
     grid: tuple[int, int]
+    transformed: bool = True
 
     @property
     def gain_db(self) -> np.ndarray:
@@ -144,6 +195,11 @@ class Mixing:
     def moved_share(self) -> float:
         """Share of the energy that went from one token to another."""
         return float(1 - np.trace(self.from_to) / max(self.from_to.sum(), LEAST_ENERGY))
+
+    @property
+    def half_bins(self) -> tuple[int, int]:
+        """The fewest bins that hold half of the energy, before and after the learned mixing."""
+        return _half(self.before), _half(self.after)
 
     @property
     def time_to_time(self) -> np.ndarray:
@@ -159,6 +215,11 @@ class Mixing:
         return self.from_to.reshape(*self.grid, *self.grid)
 
 
+def _half(energy):
+    falling = np.sort(energy)[::-1].cumsum()
+    return int(np.searchsorted(falling, falling[-1] / 2 - LEAST_ENERGY) + 1)
+
+
 def even_energy(x) -> np.ndarray:
     """Energy of the even extension of x (..., width): its ends counted once, the rest twice; the Hermitian transform keeps it."""
     weights = np.full(np.shape(x)[-1], 2.0)
@@ -171,7 +232,8 @@ def mixing(model, block: int, tensors: dict) -> Mixing:
     prefix = f"blocks.{block}.hermit."
     spectrum, mixed = (tensors[prefix + name][0].detach() for name in ("spectrum", "mixed"))
     before, after = (tensor.double().square().sum(0).cpu().numpy() for tensor in (spectrum, mixed))
-    return Mixing(before, after, from_to(model.blocks[block].hermit.mlp, spectrum), model.config.grid)
+    mixer = model.blocks[block].hermit
+    return Mixing(before, after, from_to(mixer.mlp, spectrum), model.config.grid, mixer.forward_matrix is not None)
 
 
 def from_to(mlp, spectrum) -> np.ndarray:
@@ -189,41 +251,6 @@ def from_to(mlp, spectrum) -> np.ndarray:
 def _gelu_slope(x):
     """Derivative of GELU, Phi(x) + x phi(x)."""
     return 0.5 * (1 + torch.erf(x / math.sqrt(2))) + x * torch.exp(-(x**2) / 2) / math.sqrt(2 * math.pi)
-
-
-# ---------------------------------------------------------------------------------------------- cause
-
-
-@dataclass(frozen=True)
-class Cause:
-    """What switching one mechanism off does: its name, its block, its part ("roll", "hermit" or "block") and the scores (labels,) then."""
-
-    name: str
-    block: int
-    part: str
-    scores: np.ndarray
-
-
-@torch.inference_mode()
-def causes(model, wave) -> tuple[np.ndarray, list[Cause]]:
-    """Scores (labels,) of one window (1, samples) as the model is, and with each mechanism of each block switched off, in one pass.
-
-    The pass carries one row per switch from the block where it acts, so that every block runs once per switch before it and no more.
-    """
-    model.eval()
-    features = model.taps["features"](model.normalise(model.frontend(wave)))
-    x = model.stem(features.transpose(1, 2).unsqueeze(1)).flatten(2).transpose(1, 2)
-    found = []
-    for index, block in enumerate(model.blocks):
-        own = [name for name in switches(model) if name == f"blocks.{index}" or name.startswith(f"blocks.{index}.")]
-        without = []
-        for name in own:
-            with switched_off(model, [name]):
-                without.append(block(x[:1]))
-            found.append((name, index, name.removeprefix(f"blocks.{index}").removeprefix(".") or "block"))
-        x = torch.cat([block(x), *without])
-    scores = model.probabilities(model.head(model.norm(x).mean(1)).float()).cpu().numpy()
-    return scores[0], [Cause(*names, row) for names, row in zip(found, scores[1:], strict=True)]
 
 
 # ---------------------------------------------------------------------------------------------- sizes

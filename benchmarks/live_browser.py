@@ -8,6 +8,7 @@ for half an hour whatever --seconds says. Writes results/live.json; what --only 
 
 import argparse
 import base64
+import http.client
 import json
 import math
 import os
@@ -16,9 +17,10 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
+import urllib.parse
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -271,8 +273,9 @@ def scenario(playwright, seconds: float, listeners: int = 1, delay_seconds: floa
             busy, _ = busy_share(pages[0], session, before)
             for page in pages:
                 stop(page)
+            figures = [_page_figures(page, played, own) for page, own in zip(pages, parts, strict=True)]
             return {"listeners": listeners, "delay_seconds": delay_seconds, "seconds": seconds, "main_thread_busy": round(busy, 3),
-                    "server_memory_mb": [round(m) for m in memory], "pages": [_page_figures(page, played, own) for page, own in zip(pages, parts, strict=True)]}  # fmt: skip
+                    "server_memory_mb": [round(m) for m in memory], "pages": figures}  # fmt: skip
 
 
 def _page_figures(page, played, before):
@@ -291,34 +294,43 @@ def _page_figures(page, played, before):
 SCENARIOS = {"one": dict(listeners=1), "slow": dict(listeners=1, delay_seconds=0.6), "four": dict(listeners=4, seconds=1800)}
 
 
-def server_memory(minutes: float, listeners: int) -> dict:
-    """Resident memory while so many listeners send so many minutes of sound each, as fast as the server takes it."""
-    from app.live import LiveServer
-    from asm_rh.classifier import Classifier
-
-    server = LiveServer(Classifier("asm-rh-keywords", "cpu"))
+def server_memory(minutes: float, listeners: int, rate: int = 48_000) -> dict:
+    """Resident memory of the page's process while so many listeners send so many minutes of sound each, as fast as it takes it."""
     settings = {"hop_seconds": 0.25, "smoothing_seconds": 0.5, "threshold": 0.5, "confirmations": 2}
-    chunk = (3000 * np.random.default_rng(0).standard_normal(4800)).astype("<i2")
-    words = base64.b64encode(chunk.tobytes()).decode()
-    memory, position = [], 0
+    chunk = (3000 * np.random.default_rng(0).standard_normal(rate // 10)).astype("<i2")
+    words, rounds, memory = base64.b64encode(chunk.tobytes()).decode(), round(minutes * 60), []
 
-    def listen(number, rounds):
-        for i in range(rounds):
-            server.push({"sid": f"listener-{number}", "position": position + 4800 * i, "pcm": words})
+    def listen(call, sid, first):
+        for i in range(first, first + rounds):
+            answer = call("push", {"sid": sid, "position": len(chunk) * i, "pcm": words})
+            assert "error" not in answer, answer
 
-    for number in range(listeners):
-        server.open({"sid": f"listener-{number}", "rate": 48_000, "settings": settings})
-    rounds = round(minutes * 60 / 0.1 / 10)
-    for _ in range(10):
-        threads = [threading.Thread(target=listen, args=(n, rounds)) for n in range(listeners)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        position += 4800 * rounds
-        lines = Path("/proc/self/status").read_text().splitlines()
-        memory.append(round(int(next(line.split()[1] for line in lines if line.startswith("VmRSS"))) / 1024, 1))
+    with served() as (url, process), ThreadPoolExecutor(listeners) as pool:
+        calls = [_caller(url) for _ in range(listeners)]
+        for number, call in enumerate(calls):
+            call("open", {"sid": f"listener-{number}", "rate": rate, "settings": settings})
+        for part in range(10):
+            done = [pool.submit(listen, call, f"listener-{number}", part * rounds) for number, call in enumerate(calls)]
+            for one in done:
+                one.result()
+            memory.append(round(memory_mb(process)))
     return {"minutes": minutes, "listeners": listeners, "memory_mb": memory}
+
+
+def _caller(url):
+    """Calls the Live tab's server functions as the page does: call(name, message) -> answer."""
+    address = urllib.parse.urlsplit(url)
+    connection = http.client.HTTPConnection(address.hostname, address.port, timeout=60)
+    connection.request("GET", "/config")
+    components = json.loads(connection.getresponse().read())["components"]
+    live = next(one["id"] for one in components if one["props"].get("elem_id") == "live")
+
+    def call(name, message):
+        body = {"data": message, "fn_name": name, "session_hash": message["sid"], "component_id": live}
+        connection.request("POST", "/gradio_api/component_server", json.dumps(body), {"Content-Type": "application/json"})
+        return json.loads(connection.getresponse().read())
+
+    return call
 
 
 def main():
@@ -335,8 +347,10 @@ def main():
     command = "python -m benchmarks.live_browser"
     with sync_playwright() as playwright:
         for name in args.only:
-            measured = scenario(playwright, **{"seconds": args.seconds, **SCENARIOS[name]}) if name in SCENARIOS else server_memory(args.memory_minutes, 4)
-            figures[name] = measured
+            if name in SCENARIOS:
+                figures[name] = scenario(playwright, **{"seconds": args.seconds, **SCENARIOS[name]})
+            else:
+                figures[name] = server_memory(args.memory_minutes, 4)
             record.write("live", figures, command)
 
 

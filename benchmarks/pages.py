@@ -103,6 +103,30 @@ def live_section() -> str:
     return "\n".join([head, *table, *rows, tail])
 
 
+def explain_section() -> str:
+    """What the README says of the look inside: whether its maps are reasons, and what they cost."""
+    found = load("explain")
+    head = (
+        f"Measured on {found['clips']} real clips of test speakers: the fall of the winning class's score when a tenth of the cells is "
+        "replaced by the window's own pause, mean over the clips. The control names the cells with untrained weights of the same sizes.\n"
+    )
+    table = ["| attribution | its strongest cells | random cells | random cells as loud | the control's cells |", "|---|---|---|---|---|"]
+    for method in ("integrated-gradients", "occlusion"):
+        row = found[method]
+        falls = [f"{row[name]:.3f}" for name in ("fall", "random_fall", "as_loud_fall", "control_fall")]
+        falls[0] += f", {row['fall_over_random']:.0f} times random"
+        falls[3] += f", {row['control_over_random']:.1f} times random"
+        table.append("| " + " | ".join([method, *falls]) + " |")
+    error = percent(found["integrated-gradients"]["completeness_error"])
+    times = " and ".join(f"{one['seconds']:.1f} s with {one['blocks']} blocks" for one in found["all_maps"])
+    tail = (
+        f"\nThe sums of integrated gradients are within {error} of the difference of the logits on every clip. All maps, sentences and files of "
+        f"one window take {times} (width {found['all_maps'][0]['width']}, {found['all_maps'][0]['tokens']} patches, two cores). "
+        f"From `{found['command']}` ({found['date']})."
+    )
+    return "\n".join([head, *table, tail])
+
+
 LIVE_SCENARIOS = {"one": "one listener", "four": "four listeners", "slow": "one, a model that needs 0.6 s a window"}
 
 
@@ -168,7 +192,7 @@ def pages() -> dict:
     """Path -> what it should say."""
     readme = ROOT / "README.md"
     text = filled(readme.read_text(encoding="utf-8"), "keywords", readme_section())
-    for name, section in (("hermit", hermit_section), ("live", live_section)):
+    for name, section in (("hermit", hermit_section), ("live", live_section), ("explain", explain_section)):
         text = filled(text, name, section())
     return {readme: text, CARD: card()}
 

@@ -13,15 +13,14 @@ import pytest
 import soundfile
 import torch
 
-from app import about, analysis, examples, files, insight, maps, text, ui
+from app import about, analysis, examples, files, inside_tab, text, ui
 from app import overview as overviews
 from app.page import Page
 from asm_rh import signals
-from asm_rh.activations import switched_off
+from asm_rh.attribution import METHODS
 from asm_rh.audio import AudioError
 from asm_rh.classifier import Classifier
 from asm_rh.config import preset
-from asm_rh.frontends import band_centres_hz
 from asm_rh.model import AudioMixer
 from asm_rh.scores import Event, WindowScores
 
@@ -214,80 +213,6 @@ def test_documents_follow_the_threshold(classifier, wav):
     assert low["raven"][1].startswith("Selection\t")
 
 
-# ---------------------------------------------------------------------------------------------- the look inside
-
-
-def test_window_at_is_the_window_that_was_scored(classifier, wav):
-    scores = classifier.windows(wav, hop_seconds=0.3)
-    for number in (0, 2, len(scores) - 1):
-        wave, rate = insight.window_at(wav, float(scores.start[number]), float(scores.end[number]))
-        assert rate == 44100
-        np.testing.assert_allclose(classifier.score(wave, rate)[0], scores.scores[number], atol=1e-6)
-    with pytest.raises(ValueError, match="behind the end"):
-        insight.window_at(wav, 5.0, 6.0)
-
-
-def test_look_measures_the_model(classifier):
-    wave = signals.chirp(1.0)
-    look = insight.look(classifier, wave, 16000, 1)
-    best = int(classifier.score(wave, 16000)[0].argmax())
-    assert look.label == LABELS[best] and set(look.scores) == {None, "hermit", "roll"}
-    for part in ("hermit", "roll"):
-        with switched_off(classifier.model, [f"blocks.1.{part}"]):
-            assert look.scores[part] == pytest.approx(float(classifier.score(wave, 16000)[0, best]))
-    assert look.roll.maps.before.shape == look.hermit.maps.after.shape == classifier.config.grid
-    assert look.hermit.spectrum.shape == look.hermit.mixed.shape == (64,)
-    assert look.scores[None] != look.scores["roll"]
-
-
-def test_the_roll_moves_energy_and_loses_none(classifier):
-    roll = insight.look(classifier, signals.chirp(1.0), 16000, 0).roll
-    assert np.square(roll.maps.before).sum() == pytest.approx(np.square(roll.maps.after).sum(), rel=1e-5)
-    assert 0 < roll.moved <= 1 and roll.maps.relative > 0
-
-
-def test_moved_share_counts_places():
-    config = model().config
-    mixer = model().blocks[0].roll
-    wide = mixer.move(torch.arange(config.tokens * 64.0).reshape(1, config.tokens, 64)).flatten().tolist()
-    expected = sum(place != value for place, value in enumerate(wide)) / len(wide)
-    assert insight.moved_share(mixer, config.tokens, 64) == pytest.approx(expected)
-
-
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"kind": "asm-h"}, [maps.NO_ROLL]),
-        ({"kind": "asm-r"}, [maps.NO_HERMIT]),
-        ({"kind": "asm"}, [maps.NO_ROLL, maps.NO_HERMIT, "no roll to switch off", "no frequency mixing to switch off"]),
-        ({"roll": "off"}, [maps.ROLL_OFF]),
-        ({"hermit": "off"}, ["the transform of this model is off"]),
-        ({"roll": "paper", "hermit": "truncated"}, ["moved", "Hermitian bins"]),
-    ],
-)
-def test_other_models_are_described_as_they_are(changes, said):
-    other = Classifier(model(**changes), device="cpu")
-    look = insight.look(other, signals.chirp(1.0), 16000, 0)
-    html = maps.render(look, maps.Axes(other.config, band_centres_hz(other.config.frontend)))
-    assert all(words in html for words in said) and "nan" not in html
-
-
-def test_the_sentence_is_true_for_its_numbers(classifier):
-    look = insight.look(classifier, signals.chirp(1.0), 16000, 1, 2.0)
-    html = maps.render(look, maps.Axes(classifier.config, band_centres_hz(classifier.config.frontend), 2.0))
-    assert f"Block 1 moved {100 * look.roll.moved:.0f} % of the features" in html
-    assert f"changed by {100 * look.roll.maps.relative:.0f} %" in html
-    assert (
-        "from 2.00 s to 3.00 s" in html
-        and text.signed(round(look.scores["roll"], 2) - round(look.scores[None], 2)) in html
-    )
-
-
-def test_no_such_block(classifier):
-    with pytest.raises(ValueError, match="block 2: expected 0 to 1"):
-        insight.look(classifier, signals.chirp(1.0), 16000, 2)
-
-
 # ---------------------------------------------------------------------------------------------- handlers
 
 
@@ -301,7 +226,6 @@ def test_handlers_from_upload_to_result(page, wav):
     assert all(Path(path).name.startswith("some sound.") for path in downloads)
     heard, axis, *downloads = handlers.threshold_changed(result, 0.0, moment)
     assert "heard-large" in heard and axis.count('class="flag"') > 0
-    assert "Roll in block 1" in handlers.look(result, 1, None)
 
 
 def quiet(*_):
@@ -350,7 +274,26 @@ def test_a_sound_that_is_gone_is_said(page, wav):
     handlers = files.FileHandlers(page)
     result = handlers.analyse(handlers.uploaded(str(wav), visitor())[0], 0.25, 0.5, visitor(), quiet)[0]
     gone = dataclasses.replace(result, request=wish(wav.parent / "gone.wav"))
-    assert "no longer on the server" in files.inside(page, gone, 0, 0.5)
+    html, *downloads, asked = inside_tab.InsideHandlers(page).moment(gone, 0.5, "", METHODS[0])
+    assert "no longer on the server" in html and asked is None and not any(button["visible"] for button in downloads)
+
+
+# ---------------------------------------------------------------------------------------------- the look inside
+
+
+def test_inside_explains_the_very_window_that_was_scored(page, wav):
+    scored = files.FileHandlers(page)
+    result = scored.analyse(scored.uploaded(str(wav), visitor())[0], 0.3, 0.5, visitor(), quiet)[0]
+    handlers = inside_tab.InsideHandlers(page)
+    for number in (0, 2, len(result.scores) - 1):
+        at = float(result.scores.start[number] + result.scores.end[number]) / 2
+        html, *downloads, asked = handlers.moment(result, at, "", METHODS[0])
+        told = json.loads(Path(downloads[2]["value"]).read_text(encoding="utf-8"))
+        assert told["start"] == pytest.approx(float(result.scores.start[number]))
+        np.testing.assert_allclose([told["scores"][label] for label in LABELS], result.scores.scores[number], atol=1e-5)
+        assert all(words.replace("'", "&#x27;") in html for words in told["sentences"])
+    assert handlers.opened(result, at, "", METHODS[0], asked) == [gr.skip()] * 5, "what is shown is not computed again"
+    assert handlers.opened(result, 0.5, "", METHODS[0], asked)[0] != gr.skip()
 
 
 # ---------------------------------------------------------------------------------------------- the page
@@ -373,7 +316,7 @@ def test_every_endpoint_is_private(demo):
 def test_the_first_screen_has_a_result(demo):
     values = {c["props"].get("elem_id"): c["props"].get("value") for c in demo[0].config["components"]}
     assert "yes-no-stop-go" in values["status"] and 'class="tl"' in values["timeline"]
-    assert "heard-large" in values["heard"] and "Roll in block 1" in values["inside"]
+    assert "heard-large" in values["heard"] and not values["why"], "nothing is explained before it is asked"
 
 
 def test_about_reads_the_configuration_and_the_card(demo):

@@ -1,5 +1,7 @@
 """What a score rests on: completeness, deletion against chance, a control that has learned nothing, and sounds that add up."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -57,6 +59,23 @@ def test_integrated_gradients_sum_to_the_difference(model, label):
     with torch.no_grad():
         ends = [model.forward_features(torch.from_numpy(x)[None])[0, label] for x in (found.features, found.baseline)]
     assert found.difference == pytest.approx(float(ends[0] - ends[1]), abs=1e-5)
+
+
+class Bent(Loudness):
+    """A model that changes within a small part of the way from the pause to the window."""
+
+    def forward_features(self, features):
+        way = (super().forward_features(features)[:, :1] - self.pause) / (self.full - self.pause)
+        return torch.cat([3 * ((way - 0.03) / 5e-4).sigmoid(), way, way], 1)
+
+
+def test_steps_grow_until_the_sum_is_right(model):
+    bent, wave = Bent(model), wave_of()
+    features = model.features(wave).detach()
+    bent.full, bent.pause = (Loudness(model).forward_features(x)[:, :1] for x in (features, pause_of(model, features)))
+    few = attribute(bent, wave, 0, steps=64)
+    assert abs(few.cells.sum() / few.difference - 1) > 0.05, "or the way is too straight for this test"
+    assert attribute(bent, wave, 0).cells.sum() == pytest.approx(few.difference, rel=0.021)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -118,9 +137,27 @@ def test_the_control_has_the_same_sizes_and_other_weights(model):
     control = with_random_weights(model, 1)
     assert control.config == model.config and not control.training
     assert not torch.equal(control.head[1].weight, model.head[1].weight)
+    for name, tensor in control.state_dict().items():
+        if not name.startswith("frontend") and tensor.ndim > 1 and "matrix" not in name:
+            assert tensor.std() == pytest.approx(tensor[0].numel() ** -0.5 / 3**0.5, rel=0.1), f"{name} is uniform as torch draws it"
+    assert all(torch.equal(a, b) for a, b in zip(control.parameters(), with_random_weights(model, 1).parameters(), strict=True))
     before = torch.random.get_rng_state()
     with_random_weights(model, 2)
     assert torch.equal(before, torch.random.get_rng_state()), "nobody else's random numbers change"
+
+
+def test_controls_drawn_at_once_in_threads_are_the_same(model):
+    wanted = with_random_weights(model, 3).head[1].weight
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: with_random_weights(model, 3).head[1].weight, range(32)))
+    assert all(torch.equal(weight, wanted) for weight in found)
+
+
+def test_weights_are_contributions_per_unit(model):
+    found = attribute(model, wave_of(), 1)
+    row, column = np.unravel_index(np.abs(found.features - found.baseline).argmax(), found.cells.shape)
+    change = abs(found.features[row, column] - found.baseline[row, column])
+    assert found.weights[row, column] == pytest.approx(found.cells[row, column] / (change + 0.1))
 
 
 # ---------------------------------------------------------------------------------------------- how it sounds

@@ -9,20 +9,22 @@ import soundfile
 import torch
 
 from asm_rh import signals
-from asm_rh.activations import switched_off
+from asm_rh.activations import record, switched_off, taps
 from asm_rh.classifier import Classifier
 from asm_rh.cli import main
 from asm_rh.config import FrontendConfig, ModelConfig
-from asm_rh.explain import arrays, explain, fell, sentences, summary, told_roll
+from asm_rh.explain import explain
 from asm_rh.insight import roll_map
 from asm_rh.model import AudioMixer
-from asm_rh.report import report, save
+from asm_rh.report import arrays, report, save, summary
+from asm_rh.sentences import fell, sentences, told_mixing, told_readings, told_roll, told_roll_maps
+from asm_rh.words import signed
 
 CONFIG = ModelConfig(
     labels=("dull", "bright", "_silence_"), window_seconds=0.4, frames=40, patch=(16, 16), stride=(8, 8), width=32, depth=3,
     token_hidden=16, channel_hidden=32, roll="grid", frontend=FrontendConfig(bands=32),
 )  # fmt: skip
-MOVES = re.compile(r"(\d+) % (?:(\d+) ms (later|earlier))?(?: and )?(?:(\d+) bands? (up|down))?")
+MOVES = re.compile(r"(\d+) % (?:of the features )?(?:(\d+) ms (later|earlier))?(?: and )?(?:(\d+) bands? (up|down))?")
 
 
 def classifier_of(**changes):
@@ -92,6 +94,55 @@ def test_words_for_changes():
     assert (fell(0.214), fell(-0.03), fell(0.004), fell(-0.004)) == ("falls by 0.21", "rises by 0.03", "stays", "stays")
 
 
+def test_the_energy_sentences_are_computed_again(found, classifier):
+    """From recorded tensors alone, with loops over the grid."""
+    wave = classifier.prepare(sound(), 16_000)
+    with torch.no_grad(), record(classifier.model, taps(classifier.model)) as tensors:
+        classifier.model(wave)
+    rows, columns = classifier.config.grid
+    for block in range(3):
+        x, y = (tensors[f"blocks.{block}.roll.{end}"][0].double().numpy() for end in ("in", "out"))
+        before, after = (np.sqrt((z**2).mean(1)).reshape(rows, columns) for z in (x, y))
+        words = told_roll_maps(found, block)
+        changed = 100 * np.linalg.norm(after - before) / np.linalg.norm(before)
+        assert words.startswith(f"The map of energy changed by {changed:.0f} %")
+        place = re.search(r"most at (.*?) to (.*?), (\d+\.\d+) to (\d+\.\d+) s \((.*?)\)", words)
+        r, c = np.unravel_index(np.abs(after - before).argmax(), before.shape)
+        assert place[5] == signed((after - before)[r, c])
+        assert float(place[3]) == pytest.approx(2.0 + 0.08 * c, abs=0.006), "patches are 80 ms apart"
+        roll = roll_map(classifier.model, block)
+        around = 100 * (y**2)[roll.wrapped].sum() / (y**2).sum()
+        assert words.endswith(f"; {around:.0f} % of the energy went around an edge.")
+
+
+def test_the_mixing_sentence_is_computed_again(found, classifier):
+    rows, columns = classifier.config.grid
+    for block in range(3):
+        matrix, words = found.mixings[block].from_to, told_mixing(found, block)
+        other_time = sum(matrix[i, j] for i in range(len(matrix)) for j in range(len(matrix)) if i % columns != j % columns)
+        other_band = sum(matrix[i, j] for i in range(len(matrix)) for j in range(len(matrix)) if i // columns != j // columns)
+        shares = [f"{100 * part / matrix.sum():.0f} %" for part in (other_time, other_band)]
+        assert f"{shares[0]} went to another time and {shares[1]} to another band" in words
+        bins = re.search(r"Half of the energy lies in (\d+) of (\d+) Hermitian bins before the learned mixing and in (\d+) after", words)
+        for count, energy in ((int(bins[1]), found.mixings[block].before), (int(bins[3]), found.mixings[block].after)):
+            falling = sorted(energy, reverse=True)
+            assert sum(falling[:count]) >= sum(energy) / 2 > sum(falling[: count - 1])
+
+
+def test_the_readings_sentence_gives_each_readings_score(found):
+    column = found.labels.index(found.label)
+    words = told_readings(found)
+    for reading, name in zip(found.readings, ("the paper's listing", "the grid of patches", "no roll"), strict=True):
+        assert f"with {name} {reading.scores[column]:.2f}" in words
+    assert words.count("(as trained)") == 1 and f"{found.score:.2f} (as trained)" in words
+
+
+def test_a_model_without_the_transform_has_features_and_no_bins():
+    found = explain(classifier_of(hermit="off"), sound(), 16_000)
+    assert "features (the transform of this model is off)" in told_mixing(found, 0)
+    assert "per feature" in report(found) and "per Hermitian bin" not in report(found)
+
+
 TURNED = "its roll only turned features inside their patches"
 
 
@@ -134,9 +185,11 @@ def test_the_report_needs_nothing_else(found, tmp_path):
     paths = save(found, tmp_path / "new" / "folder")
     assert [path.name for path in paths] == ["report.html", "maps.npz", "summary.json"]
     text = paths[0].read_text(encoding="utf-8")
-    assert not re.search(r"(src|href)=\"(?!data:)", text), "everything is inside"
-    assert text.count("<audio") == 3 and text.count('class=cause') == 9
-    for words in sentences(found):
+    page, script = text.split("<script>")
+    assert not re.search(r"(src|href)=\"(?!data:)", page), "everything is inside"
+    assert "fetch(" not in script and "import" not in script
+    assert page.count("<audio") == 3 and page.count('class="cause"') == 9
+    for words in [*sentences(found), *(words for block in summary(found)["blocks"] for words in block["sentences"])]:
         assert words.replace("'", "&#x27;") in text
     with np.load(paths[1]) as maps:
         assert maps["scores"].shape == (3,)
@@ -146,7 +199,7 @@ def test_labels_cannot_break_the_page():
     config = CONFIG.replace(labels=("<script>alert(1)</script>", "b", "c"))
     torch.manual_seed(0)
     found = explain(Classifier(AudioMixer(config).eval(), "cpu"), sound(), 16_000, label=config.labels[0])
-    assert "<script>" not in report(found)
+    assert report(found).count("<script>") == 1 and "alert(1)</script>" not in report(found)
 
 
 def test_kept_and_removed_are_the_window(found):
@@ -164,6 +217,7 @@ def test_the_window_around_a_moment(classifier):
     scores = classifier.windows((16_000, wave), hop_seconds=0.1)
     best = scores.scores[:, :2].max(1).argmax()
     assert classifier.window_at((16_000, wave))[0] == pytest.approx(scores.start[best])
+    assert classifier.window_at((16_000, wave), 1.0, hop_seconds=0.03)[0] == pytest.approx(0.81), "the window whose middle is nearest"
     with pytest.raises(ValueError, match="at 9 s: the sound lasts from 0 to 2.00 s"):
         classifier.window_at((16_000, wave), 9.0)
 

@@ -1,13 +1,11 @@
 """What the look inside says, against loops, unit pushes, finite differences and the model itself."""
 
-import threading
-
 import numpy as np
 import pytest
 import torch
 
 from asm_rh import insight, signals
-from asm_rh.activations import record, switched_off, switches, taps
+from asm_rh.activations import record, taps
 from asm_rh.config import FrontendConfig, ModelConfig
 from asm_rh.model import AudioMixer
 
@@ -115,6 +113,17 @@ def test_wrapped_energy_is_that_of_what_lies_behind_the_edge():
     assert found.wrapped_energy(np.ones((52, 64))) == pytest.approx(found.wrapped.mean())
 
 
+def test_the_roll_moves_energy_and_loses_none():
+    model = random_model()
+    tensors = seen(model, wave_of())
+    for block in range(4):
+        maps = insight.token_maps(tensors, f"blocks.{block}.roll", model.config.grid)
+        rms = [[float(tensors[f"blocks.{block}.roll.in"][0, r * 13 + c].square().mean().sqrt()) for c in range(13)] for r in range(4)]
+        np.testing.assert_allclose(maps.before, rms, rtol=1e-5)
+        assert np.square(maps.before).sum() == pytest.approx(np.square(maps.after).sum(), rel=1e-5)
+        assert maps.relative == pytest.approx(np.sqrt(np.square(maps.change).sum() / np.square(maps.before).sum())) and maps.relative > 0
+
+
 def test_reach_adds_up():
     found = insight.reach(random_model("grid"))
     assert found == [(1, 1), (2, 2), (3, 3), (4, 3)], "one patch a block, and no further than the grid"
@@ -169,53 +178,10 @@ def test_gain_per_bin_by_hand():
     found = insight.Mixing(np.array([1.0, 10.0]), np.array([10.0, 1.0]), np.eye(2), (1, 2))
     np.testing.assert_allclose(found.gain_db, [10, -10])
     assert found.moved_share == 0
+    assert insight.Mixing(np.ones(4), np.array([3.0, 1, 1, 1]), np.eye(2), (1, 2)).half_bins == (2, 1)
 
 
-# ---------------------------------------------------------------------------------------------- cause
-
-
-@pytest.mark.parametrize("kind", ["asm-rh", "asm-h", "asm-r", "asm"])
-@pytest.mark.parametrize("roll", ["grid", "paper"])
-def test_every_switch_in_one_pass_is_each_switch_alone(kind, roll):
-    model, wave = random_model(roll, kind), wave_of()
-    as_is, found = insight.causes(model, wave)
-    with torch.no_grad():
-        np.testing.assert_allclose(as_is, model.probabilities(model(wave))[0], atol=1e-6)
-        assert [cause.name for cause in found] == switches(model)
-        for cause in found:
-            with switched_off(model, [cause.name]):
-                np.testing.assert_allclose(cause.scores, model.probabilities(model(wave))[0], atol=1e-6, err_msg=cause.name)
-    assert {cause.part for cause in found} <= {"block", "hermit", "roll"} and {cause.block for cause in found} == set(range(4))
-
-
-def test_switching_off_twice_gives_the_scores_back_exactly():
-    model, wave = random_model(), wave_of()
-    first = insight.causes(model, wave)
-    again = insight.causes(model, wave)
-    np.testing.assert_array_equal(first[0], again[0])
-    for a, b in zip(first[1], again[1], strict=True):
-        np.testing.assert_array_equal(a.scores, b.scores)
-
-
-def test_another_thread_predicts_on_undisturbed():
-    model, wave = random_model(), wave_of()
-    with torch.no_grad():
-        wanted = model(wave)
-    stop, wrong = threading.Event(), []
-
-    def predict():
-        with torch.no_grad():
-            while not stop.is_set():
-                if not torch.equal(model(wave), wanted):
-                    wrong.append(1)
-
-    thread = threading.Thread(target=predict)
-    thread.start()
-    for _ in range(10):
-        insight.causes(model, wave)
-    stop.set()
-    thread.join()
-    assert not wrong
+# ---------------------------------------------------------------------------------------------- sizes
 
 
 def test_size_of_a_change_by_hand():

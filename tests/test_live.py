@@ -13,6 +13,7 @@ import torch
 from app.batching import Batcher
 from app.live import KEEP_SECONDS, LiveServer
 from app.live_picture import BRIGHTEST, DARKEST, LivePicture
+from asm_rh.activations import switched_off
 from asm_rh.classifier import Classifier
 from asm_rh.config import FrontendConfig, ModelConfig
 from asm_rh.model import AudioMixer
@@ -360,3 +361,42 @@ def test_trouble_of_one_batch_stays_there():
     with pytest.raises(ValueError, match="too slow a rate"):
         batcher(np.zeros((1, 4), np.float32), 1)
     assert batcher(np.ones((1, 4), np.float32), 2).sum() == 4
+
+
+# ---------------------------------------------------------------------------------------------- what each block does
+
+
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+def test_a_look_inside_is_of_the_newest_window(server, classifier, rate):
+    samples = noise(1.2, rate=rate)
+    open_place(server, rate=rate)
+    push(server, samples, 0)
+    answer = server.inside({"sid": "listener-1"})
+    newest = samples[-round(0.5 * rate) :].astype(np.float32) / 2**15
+    scores = classifier.score(newest, rate)[0]
+    assert answer["at"] == pytest.approx(1.2, abs=1e-4) and answer["score"] == pytest.approx(scores.max(), abs=1e-5)
+    assert LABELS[int(scores.argmax())].strip("_") == answer["label"]
+    for block, falls in enumerate(answer["blocks"]):
+        assert set(falls) == {"roll", "hermit", "block"}
+        for part, fall in falls.items():
+            with switched_off(classifier.model, [f"blocks.{block}" + ("" if part == "block" else f".{part}")]):
+                without = classifier.score(newest, rate)[0, int(scores.argmax())]
+            assert fall == pytest.approx(scores.max() - without, abs=1e-4)
+
+
+def test_a_look_inside_too_early_or_while_another_looks(server):
+    open_place(server)
+    push(server, noise(0.2), 0)
+    assert "less than one window" in server.inside({"sid": "listener-1"})["error"]
+    assert server.inside({"sid": "nobody-here"})["code"] == "gone"
+    push(server, noise(0.5), 3200)
+    with server.looking:
+        assert server.inside({"sid": "listener-1"}) == {"busy": True}
+    assert "blocks" in server.inside({"sid": "listener-1"})
+
+
+def test_a_gap_is_never_inside_the_newest_window(server):
+    open_place(server)
+    push(server, noise(0.7), 0)
+    push(server, noise(0.2), 20_000)
+    assert "less than one window" in server.inside({"sid": "listener-1"})["error"]

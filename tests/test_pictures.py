@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app import maps, timeline
+from app import timeline
 from app.overview import Overview, PeakColumns
 from asm_rh import pictures
 from asm_rh.scores import Event, WindowScores
@@ -25,7 +25,7 @@ def pixels(png):
 
 def test_pictures_know_neither_the_page_nor_the_model():
     code = (
-        "import sys, asm_rh.pictures, app.markup, app.timeline, app.maps, app.text\n"
+        "import sys, asm_rh.pictures, asm_rh.markup, asm_rh.words, app.timeline, app.text\n"
         "assert not {'gradio', 'torch', 'matplotlib'} & set(sys.modules), 'imported'"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
@@ -167,39 +167,3 @@ def test_silence_and_a_sound_too_short_to_draw():
     quiet = SimpleNamespace(**{**vars(overview), "envelope": np.zeros((3, 2)), "bands": np.zeros((0, 0)), "peak": 0.0})
     html = timeline.render(quiet, scores, [], 0.5, HZ, 0.0, "x", 1.0)
     assert "digital silence" in html and "too short" in html and "No event" in html and "nan" not in html
-
-
-# ---------------------------------------------------------------------------------------------- maps
-
-
-def test_half_energy_counts_the_strongest_bins():
-    assert maps.half_energy(np.array([1.0, 1, 1, 1])) == 2
-    assert maps.half_energy(np.array([3.0, 1, 1, 1])) == 1
-
-
-def test_axes_say_what_a_patch_covers():
-    frontend = SimpleNamespace(hop_seconds=0.01)
-    config = SimpleNamespace(patch=(4, 16), stride=(4, 8), grid=(2, 3), frontend=frontend)
-    axes = maps.Axes(config, HZ, 2.0)
-    assert axes.row(1) == "2.0 kHz to 7.0 kHz" and axes.column(1) == "2.08 to 2.24 s"
-    assert axes.cover == (slice(4, 28), slice(0, 8))
-
-
-def test_before_and_after_share_their_colours():
-    token_maps = SimpleNamespace(before=np.array([[1.0, 2], [1, 1]]), after=np.array([[1.0, 9], [1, 1]]))
-    token_maps.change = token_maps.after - token_maps.before
-    frontend = SimpleNamespace(hop_seconds=0.01)
-    config = SimpleNamespace(patch=(4, 16), stride=(4, 8), grid=(2, 2), frontend=frontend)
-    html = maps.map_panels(token_maps, maps.Axes(config, HZ), ("before", "after"))
-    uris = [part.split('"')[0] for part in html.split('class="cells" alt="')[1:]]
-    assert len(uris) == 3
-    images = [base64.b64decode(part.split('"')[0]) for part in html.split("base64,")[1:]]
-    before, bar, after = pixels(images[0]), pixels(images[1]), pixels(images[2])
-    assert bar.shape == (256, 1, 3)
-    assert (before[0, 0] == after[0, 0]).all() and (before[1, 1] != after[1, 1]).any()
-
-
-def test_the_profile_is_never_called_hz():
-    hermit = SimpleNamespace(spectrum=np.ones(8), mixed=np.arange(8.0), transformed=True)
-    assert "Hz" not in maps.profile_panel(hermit) + maps.profile_table(hermit)
-    assert "Hermitian bin" in maps.profile_panel(hermit)

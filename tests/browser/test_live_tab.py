@@ -11,6 +11,7 @@ from spoken import in_order
 from app.examples import EXAMPLES, FOLDER
 from asm_rh.audio import decode, resample
 from asm_rh.classifier import Classifier
+from asm_rh.interventions import causes
 from benchmarks.live_browser import browser_with, compare, heard, noise_wav, open_live, scenario, served, start, stats, stop
 
 pytestmark = pytest.mark.browser
@@ -243,6 +244,37 @@ def test_a_pause_is_no_loss(page_url, noise, hearing):
         stop(page)
         own = stats(page)
         assert own["gaps"] == pytest.approx(2.3, abs=0.6) and own["lost"] == pytest.approx(0, abs=0.01)
+
+
+# ---------------------------------------------------------------------------------------------- what each block does
+
+
+def test_blocks_are_looked_at_only_while_that_is_open(page_url, real_words, hearing, classifier):
+    with hearing(real_words[48_000]) as browser:
+        page = open_live(browser, page_url)
+        start(page)
+        page.wait_for_timeout(2500)
+        assert stats(page)["looks"] == 0, "nothing is computed while it is closed"
+        page.click(".lv-inside summary")
+        page.wait_for_function("document.querySelector('.live').stats.inside")
+        page.select_option(".lv-inside select", "block")
+        page.wait_for_timeout(1500)
+        shown = page.locator(".lv-block output").all_inner_texts()
+        assert len(shown) == classifier.config.depth and all(words != "–" for words in shown)
+        page.click(".lv-inside summary")
+        page.wait_for_timeout(700)
+        looks, last = stats(page)["looks"], stats(page)["inside"]
+        page.wait_for_timeout(1500)
+        assert stats(page)["looks"] == looks
+        stop(page)
+        samples, _ = heard(page)
+        rate = stats(page)["rate"]
+        wave = samples[round(last["at"] * rate) - round(rate) :][: round(rate)].astype(np.float32) / 2**15
+        scores, found = causes(classifier.model, classifier.prepare(wave, rate))
+        best = int(scores.argmax())
+        assert last["score"] == pytest.approx(float(scores[best]), abs=1e-5)
+        for cause in found:
+            assert last["blocks"][cause.block][cause.part] == pytest.approx(float(scores[best] - cause.scores[best]), abs=2e-4)
 
 
 # ---------------------------------------------------------------------------------------------- settings and looks

@@ -1,8 +1,8 @@
 """Small pieces of HTML that the pictures share: axis marks, colour bars, tables, foldings. Pure."""
 
-from asm_rh import pictures
+from html import escape
 
-from .text import escape
+from . import pictures
 
 
 def element(name: str, inner: str = "", **attributes) -> str:
