@@ -7,7 +7,7 @@ import torch
 
 from .activations import record, taps
 from .attribution import METHODS, Attribution, Support, attribute, control_of, listen, strongest, support
-from .insight import Mixing, PatchGrid, RollMap, TokenMaps, change_of, mixing, patch_grid, roll_map, token_maps
+from .insight import Mixing, PatchGrid, RollMap, TokenMaps, change_of, mixing, patch_grid, reach, roll_map, token_maps
 from .interventions import MOST_FOLLOWED, Cause, Followed, Reading, causes, follow, readings
 
 SHARE = 0.1
@@ -21,7 +21,8 @@ class Explanation:
     of every block; `rolls` and `mixings` one per block, None where the kind has no such mechanism; `energies` around each mechanism and
     `sizes` how much it changed its tensor, (ratio of norms, cosine), both by name such as `blocks.3.roll`; `wrapped` per block the share of
     energy that its roll carried around an edge; `followed` what single patches change, those that the score rests on most; `readings` the
-    same weights with each reading of the roll; `control` the support of the same attribution with random weights; `kept` and
+    same weights with each reading of the roll; `reach` per block how many patches (time, band) the rolls can have carried
+    anything by then; `untrained` the same attribution with random weights and `control` its support; `kept` and
     `removed` (samples,) at `rate` Hz, the sound of the strongest tenth of the cells and the rest.
     """
 
@@ -40,8 +41,10 @@ class Explanation:
     wrapped: list[float]
     followed: Followed
     readings: list[Reading]
+    reach: list[tuple[int, int]]
     attribution: Attribution
     support: Support
+    untrained: Attribution
     control: Support
     rate: int
     kept: np.ndarray
@@ -75,6 +78,7 @@ def explain(
         model(prepared)
     why = attribute(model, prepared, number, method)
     kept, removed = listen(model, wave, rate, strongest(why.weights, SHARE))
+    untrained = control_of(model, why, prepared)
     grid, names = patch_grid(model.config), [name.removesuffix(".in") for name in tensors if name.endswith(".in")]
     blocks, kinds = range(model.config.depth), {name.rsplit(".", 1)[-1] for name in names}
     rolls = [roll_map(model, b) if "roll" in kinds else None for b in blocks]
@@ -83,8 +87,8 @@ def explain(
         name, start, start + len(wave) / rate, classifier.labels, classifier.labels[number], scores, grid, found, rolls,
         [mixing(model, b, tensors) if "hermit" in kinds else None for b in blocks],
         {name: token_maps(tensors, name, model.config.grid) for name in names}, {name: _size(tensors, name) for name in names}, wrapped,
-        follow(model, prepared, _important(grid, why)), readings(model, prepared), why, support(model, why, SHARE),
-        support(model, control_of(model, why, prepared), SHARE), model.config.sample_rate, kept, removed,
+        follow(model, prepared, _important(grid, why)), readings(model, prepared), reach(rolls, grid), why, support(model, why, SHARE),
+        untrained, support(model, untrained, SHARE), model.config.sample_rate, kept, removed,
     )  # fmt: skip
 
 

@@ -158,13 +158,13 @@ def _wrapped(time, band):
     return ways != usual
 
 
-def reach(model) -> list[tuple[int, int]]:
-    """How many patches (time, band) RollBlock alone can have carried a feature after each block."""
+def reach(rolls: list[RollMap | None], grid: PatchGrid) -> list[tuple[int, int]]:
+    """How many patches (time, band) the rolls of the blocks alone can have carried a feature after each block."""
     furthest, total = [], np.zeros(2, int)
-    for block in range(model.config.depth):
-        ways = roll_map(model, block).moves()
-        total = total + np.max([[abs(t), abs(b)] for t, b, _ in ways], axis=0)
-        furthest.append((int(min(total[0], model.config.grid[1] - 1)), int(min(total[1], model.config.grid[0] - 1))))
+    for roll in rolls:
+        if roll:
+            total = total + np.max([[abs(t), abs(b)] for t, b, _ in roll.moves()], axis=0)
+        furthest.append((int(min(total[0], grid.columns - 1)), int(min(total[1], grid.rows - 1))))
     return furthest
 
 

@@ -88,10 +88,16 @@ def evidence(found: Explanation, place: Place) -> str:
     maps += input_map(words, why.cells, signed_limits, pictures.SIGNED, place, "sum of the contributions", np.sum)
     words = f"the strongest {100 * SHARE:.0f} % of the cells, per unit of sound"
     maps += input_map(words, kept, limits, "magma", place, "normalised log energy")
+    other = found.untrained.cells
+    words = f"the same of an untrained model: no reason for {label}"
+    maps += input_map(words, other, pictures.even_limits(other), pictures.SIGNED, place, "sum of the contributions", np.sum)
     sounds = _sound("kept: the strongest cells", found.kept, found.rate) + _sound("removed: the rest", found.removed, found.rate)
     sounds += _sound("original", found.kept + found.removed, found.rate)
     numbers = map_table("Mean of the window per patch as numbers", place, "band", found.grid.pooled(why.features))
     numbers += map_table("Sum of the contributions per patch as numbers", place, "band", shares)
+    numbers += map_table("Share of each patch that is among the strongest cells as numbers", place, "band", found.grid.pooled(best))
+    untrained = found.grid.pooled(other, np.sum)
+    numbers += map_table("Sum of the untrained model's contributions per patch as numbers", place, "band", untrained)
     return _section("What it rests on", _said(told_support(found)) + _panels(maps) + numbers + _panels(sounds), kind="look-evidence")
 
 

@@ -57,7 +57,8 @@ def save(found: Explanation, folder: Path) -> list[Path]:
 
 def summary(found: Explanation) -> dict:
     """The numbers as plain JSON."""
-    support = {name: {"score": s.score, "fall": s.fall, "random_fall": s.random_fall, "strongest_alone": s.strongest_alone}
+    support = {name: {"score": s.score, "fall": s.fall, "random_fall": s.random_fall, "strongest_alone": s.strongest_alone,
+                      "random_alone": s.random_alone}
                for name, s in (("model", found.support), ("random_weights", found.control))}  # fmt: skip
     return {
         "model": found.model, "start": found.start, "end": found.end, "label": found.label,
@@ -89,15 +90,19 @@ def _roll_summary(found, b):
     roll = found.rolls[b]
     moves = [{"patches_later": t, "patches_up": f, "ms_later": t * found.grid.column_ms, "share": s} for t, f, s in roll.moves()]
     shares = {"moved_share": roll.moved_share, "rotated_share": roll.rotated_share, "wrapped_share": float(roll.wrapped.mean())}
-    return {**shares, "wrapped_energy_share": found.wrapped[b], "moves": moves}
+    later, up = found.reach[b]
+    reach = {"patches_later": later, "patches_up": up, "ms_later": later * found.grid.column_ms}
+    return {**shares, "wrapped_energy_share": found.wrapped[b], "reach": reach, "moves": moves}
 
 
 def arrays(found: Explanation) -> dict[str, np.ndarray]:
     """The maps by name, for an .npz file."""
     grid, why = found.grid, found.attribution
-    maps = {"features": why.features, "attribution": why.cells, "baseline": why.baseline, "scores": found.scores, "patch_ms": grid.ms,
-            "patch_hz": grid.hz, "followed_tokens": found.followed.tokens, "followed_shares": found.followed.shares,
-            "followed_scores": found.followed.scores}  # fmt: skip
+    maps = {
+        "scores": found.scores, "features": why.features, "baseline": why.baseline, "attribution": why.cells,
+        "untrained_attribution": found.untrained.cells, "patch_ms": grid.ms, "patch_hz": grid.hz,
+        "followed_tokens": found.followed.tokens, "followed_shares": found.followed.shares, "followed_scores": found.followed.scores,
+    }  # fmt: skip
     for name, around in found.energies.items():
         block, part = name.split(".")[1:]
         maps |= {f"block{block}_{part}_energy_before": around.before, f"block{block}_{part}_energy_after": around.after}

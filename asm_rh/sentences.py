@@ -38,7 +38,8 @@ def told_support(found: Explanation) -> str:
     own, control = found.support, found.control
     return (
         f"Without the tenth of the spectrogram's cells that speak most for it {shown(found.label)} {fell(own.fall)}, without as many "
-        f"random cells it {fell(own.random_fall)}, and without the cells that an untrained model names it {fell(control.fall)}."
+        f"random cells it {fell(own.random_fall)}, and without the cells that an untrained model names it {fell(control.fall)}. "
+        f"With nothing but the first it is {own.strongest_alone:.2f}, with nothing but as many random cells {own.random_alone:.2f}."
     )
 
 
@@ -68,7 +69,9 @@ def told_roll_maps(found: Explanation, block: int) -> str:
         return "Nothing goes to another patch here: the maps before and after are the same, and there is no time or frequency to name."
     around = 100 * found.wrapped[block]
     changed = f"The map of energy changed by {100 * maps.relative:.0f} %{_most(found, maps)}"
-    return f"{changed}; {around:.0f} % of the energy went around an edge."
+    later, up = found.reach[block]
+    far = f"{later * found.grid.column_ms:.0f} ms and {up} band{'s' * (up != 1)}"
+    return f"{changed}; {around:.0f} % of the energy went around an edge. Rolls alone can have carried a feature {far} by now."
 
 
 def told_mixing(found: Explanation, block: int) -> str:

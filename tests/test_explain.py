@@ -88,6 +88,8 @@ def test_the_last_sentence_reads_the_support(found):
     words = sentences(found)[-1]
     changes = re.findall(r"(falls by \d\.\d+|rises by \d\.\d+|stays)", words)
     assert changes == [fell(x) for x in (found.support.fall, found.support.random_fall, found.control.fall)]
+    alone = re.findall(r"it is (\d\.\d+), with nothing but as many random cells (\d\.\d+)\.", words)
+    assert alone == [(f"{found.support.strongest_alone:.2f}", f"{found.support.random_alone:.2f}")]
 
 
 def test_words_for_changes():
@@ -112,7 +114,10 @@ def test_the_energy_sentences_are_computed_again(found, classifier):
         assert float(place[3]) == pytest.approx(2.0 + 0.08 * c, abs=0.006), "patches are 80 ms apart"
         roll = roll_map(classifier.model, block)
         around = 100 * (y**2)[roll.wrapped].sum() / (y**2).sum()
-        assert words.endswith(f"; {around:.0f} % of the energy went around an edge.")
+        assert f"; {around:.0f} % of the energy went around an edge." in words
+        far = re.search(r"carried a feature (\d+) ms and (\d+) bands? by now", words)
+        moves = [max(abs(move[i]) for b in range(block + 1) for move in roll_map(classifier.model, b).moves()) for i in (0, 1)]
+        assert int(far[1]) == min(80 * moves[0] * (block + 1), 80 * (columns - 1)) and int(far[2]) == min(moves[1] * (block + 1), rows - 1)
 
 
 def test_the_mixing_sentence_is_computed_again(found, classifier):
