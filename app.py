@@ -24,7 +24,19 @@ def parse(arguments=None) -> argparse.Namespace:
     parser.add_argument(
         "--max-listeners", type=int, default=8, help="open microphones served at a time (default: %(default)s)"
     )
-    return parser.parse_args(arguments)
+    parser.add_argument("--mcp", action="store_true", help="offer the three endpoints as tools, at /gradio_api/mcp/")
+    parser.add_argument(
+        "--auth", action="append", default=[], metavar="USER:PASSWORD", help="who may enter; may be given several times (default: everybody)"
+    )
+    parser.add_argument("--ssl-certfile", help="certificate, for https://; phones give the microphone to secure pages only")
+    parser.add_argument("--ssl-keyfile", help="its private key")
+    parser.add_argument("--root-path", help="path under which a proxy shows the page, such as /asm-rh (GRADIO_ROOT_PATH wins)")
+    flags = parser.parse_args(arguments)
+    if not all(":" in pair for pair in flags.auth):
+        parser.error("--auth: expected USER:PASSWORD")
+    if bool(flags.ssl_certfile) != bool(flags.ssl_keyfile):
+        parser.error("--ssl-certfile and --ssl-keyfile: expected both or neither")
+    return flags
 
 
 if __name__ == "__main__":
@@ -34,5 +46,11 @@ if __name__ == "__main__":
         server_name=os.environ.get("GRADIO_SERVER_NAME", flags.host),
         server_port=int(os.environ.get("GRADIO_SERVER_PORT", flags.port)),
         share=flags.share,
+        mcp_server=flags.mcp,
+        auth=[tuple(pair.split(":", 1)) for pair in flags.auth] or None,
+        ssl_certfile=flags.ssl_certfile,
+        ssl_keyfile=flags.ssl_keyfile,
+        ssl_verify=False,  # the page's own first request to itself, whose certificate may be home-made
+        root_path=os.environ.get("GRADIO_ROOT_PATH", flags.root_path),
         **launch_settings(flags.max_file_mb),
     )

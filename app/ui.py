@@ -4,7 +4,7 @@ import gradio as gr
 
 from asm_rh.classifier import Classifier
 
-from . import about, theme
+from . import about, api, theme
 from .examples import example_paths
 from .file_tab import file_tab
 from .inside_tab import inside_tab
@@ -31,6 +31,7 @@ def build(model: str = "asm-rh-keywords", max_file_mb: float = 200, max_minutes:
                 inside_tab(page, inside, result, moment)
             with gr.Tab("About", id="about"):
                 about_tab(page)
+        api.endpoints(page)
         demo.unload(leave)
     return demo
 

@@ -307,10 +307,11 @@ def demo(tmp_path_factory):
     return ui.build(str(folder), 5, 1), folder
 
 
-def test_every_endpoint_is_private(demo):
+def test_three_endpoints_are_public_and_all_others_private(demo):
     dependencies = demo[0].config["dependencies"]
     assert len(dependencies) > 20
-    assert {d["api_visibility"] for d in dependencies} == {"private"}
+    public = {d["api_name"] for d in dependencies if d["api_visibility"] != "private"}
+    assert public == {"classify", "classify_windows", "explain"}
 
 
 def test_the_first_screen_has_a_result(demo):
@@ -344,7 +345,15 @@ def test_flags_have_the_documented_defaults():
         "max_file_mb": 200,
         "max_minutes": 120,
         "max_listeners": 8,
+        "mcp": False,
+        "auth": [],
+        "ssl_certfile": None,
+        "ssl_keyfile": None,
+        "root_path": None,
     }
+    for wrong in (["--auth", "me"], ["--ssl-certfile", "a.pem"]):
+        with pytest.raises(SystemExit):
+            start.parse(wrong)
     assert not hasattr(start, "demo")
 
 

@@ -1,0 +1,127 @@
+"""The endpoints that other programs call, through the real client of Gradio against the real page."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from app.examples import example_paths
+from asm_rh.classifier import Classifier
+from asm_rh.explain import explain
+from asm_rh.sentences import sentences
+from benchmarks.live_browser import served
+
+gradio_client = pytest.importorskip("gradio_client")
+pytestmark = pytest.mark.network
+WORDS = example_paths()[0]
+
+
+@pytest.fixture(scope="module")
+def url():
+    with served(0.0, "--max-minutes", "1", "--max-file-mb", "5", threads=1) as (url, _):
+        yield url
+
+
+@pytest.fixture(scope="module")
+def client(url):
+    return gradio_client.Client(url, verbose=False)
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    return Classifier("asm-rh-keywords", "cpu")
+
+
+def test_three_endpoints_are_named_typed_and_documented(client):
+    found = client.view_api(return_format="dict")["named_endpoints"]
+    assert set(found) == {"/classify", "/classify_windows", "/explain"}
+    names = {name: [p["parameter_name"] for p in one["parameters"]] for name, one in found.items()}
+    assert names == {
+        "/classify": ["audio", "top_k"], "/classify_windows": ["audio", "hop_seconds", "threshold"],
+        "/explain": ["audio", "at_seconds", "label"],
+    }  # fmt: skip
+    for one in found.values():
+        assert one["description"].startswith("Tell ")
+        assert all(p["parameter_has_default"] for p in one["parameters"][1:]), "only the sound must be given"
+
+
+def test_classify_gives_what_the_library_gives(client, classifier):
+    found = client.predict(gradio_client.handle_file(str(WORDS)), 3, api_name="/classify")
+    assert [set(row) for row in found] == [{"label", "score"}] * 3
+    wanted = classifier.predict(WORDS, top_k=3)
+    assert [row["label"] for row in found] == [row["label"] for row in wanted]
+    assert [row["score"] for row in found] == pytest.approx([row["score"] for row in wanted], abs=1e-5)
+    assert len(client.predict(gradio_client.handle_file(str(WORDS)), 0, api_name="/classify")) == 12
+    assert len(client.predict(gradio_client.handle_file(str(WORDS)), api_name="/classify")) == 5
+
+
+def test_windows_and_events_are_those_of_the_library(client, classifier):
+    found = client.predict(gradio_client.handle_file(str(WORDS)), 0.25, 0.6, api_name="/classify_windows")
+    wanted = classifier.windows(WORDS, hop_seconds=0.25)
+    assert [w["start"] for w in found["windows"]] == pytest.approx(wanted.start.tolist())
+    scores = [[w["scores"][label] for label in wanted.labels] for w in found["windows"]]
+    np.testing.assert_allclose(scores, wanted.scores, atol=1e-5)
+    events = wanted.events(0.6)
+    assert [(e["label"], e["start"], e["end"]) for e in found["events"]] == [(e.label, e.start, e.end) for e in events] and events
+
+
+def test_explain_gives_the_sentences_and_the_report(client, classifier):
+    told, path = client.predict(gradio_client.handle_file(str(WORDS)), 0.75, "no", api_name="/explain")
+    start, wave, rate = classifier.window_at(WORDS, 0.75)
+    assert told["sentences"] == sentences(explain(classifier, wave, rate, start, "no", name="asm-rh-keywords"))
+    assert Path(path).read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "endpoint", "words"),
+    [
+        ((WORDS, -1), "/classify", "top_k: got -1"),
+        ((WORDS, 0.25, 3.0), "/classify_windows", "threshold"),
+        ((WORDS, 0.0, 0.5), "/classify_windows", "hop"),
+        ((WORDS, 99.0, ""), "/explain", "at 99 s: the sound lasts from 0 to 4.11 s"),
+        ((WORDS, 1.0, "maybe"), "/explain", "no class 'maybe' in this model; available: down"),
+        (("long.wav",), "/classify", "longer than 1 minutes, the most taken here"),
+        (("words.wav",), "/classify", "the file"),
+    ],
+)
+def test_bad_input_is_said_in_one_line(client, tmp_path, arguments, endpoint, words):
+    path, *rest = arguments
+    if path == "long.wav":
+        path = tmp_path / path
+        soundfile.write(path, np.zeros(70 * 8000), 8000, subtype="PCM_U8")
+    elif path == "words.wav":
+        path = tmp_path / path
+        path.write_text("no sound at all")
+    with pytest.raises(Exception, match=re.escape(words)) as raised:
+        client.predict(gradio_client.handle_file(str(path)), *rest, api_name=endpoint)
+    assert "/tmp" not in str(raised.value) and "\n" not in str(raised.value).strip()
+
+
+def test_files_of_the_server_cannot_be_named(url):
+    other = gradio_client.Client(url, verbose=False, download_files=False)
+    with pytest.raises(Exception):
+        other.predict({"path": "/etc/hostname", "meta": {"_type": "gradio.FileData"}}, 3, api_name="/classify")
+
+
+def test_an_mcp_client_lists_and_calls_the_tools(url):
+    pytest.importorskip("mcp")
+    import asyncio
+
+    from mcp import ClientSession
+    from mcp.client.streamable_http import streamablehttp_client
+
+    async def ask():
+        async with streamablehttp_client(f"{url}gradio_api/mcp/") as (read, write, _), ClientSession(read, write) as session:
+            await session.initialize()
+            tools = (await session.list_tools()).tools
+            name = next(tool.name for tool in tools if tool.name.endswith("classify"))
+            example = f"{url}gradio_api/file={WORDS}"
+            return tools, await session.call_tool(name, {"audio": example, "top_k": 2})
+
+    tools, answer = asyncio.run(ask())
+    assert {tool.name.split("_", 3)[-1] if tool.name.startswith("asm") else tool.name for tool in tools} >= {"classify", "explain"}
+    assert all(tool.description.startswith("Tell ") for tool in tools) and len(tools) == 3
+    assert not answer.isError and len(json.loads(answer.content[0].text)) == 2
