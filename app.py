@@ -26,7 +26,7 @@ def parse(arguments=None) -> argparse.Namespace:
     )
     parser.add_argument("--mcp", action="store_true", help="offer the three endpoints as tools, at /gradio_api/mcp/")
     parser.add_argument(
-        "--auth", action="append", default=[], metavar="USER:PASSWORD", help="who may enter; may be given several times (default: everybody)"
+        "--auth", action="append", default=[], metavar="USER:PASSWORD", help="who may enter; may be repeated (default: everybody)"
     )
     parser.add_argument("--ssl-certfile", help="certificate, for https://; phones give the microphone to secure pages only")
     parser.add_argument("--ssl-keyfile", help="its private key")

@@ -2,6 +2,7 @@
 
 import json
 import re
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -95,15 +96,22 @@ def test_bad_input_is_said_in_one_line(client, tmp_path, arguments, endpoint, wo
     elif path == "words.wav":
         path = tmp_path / path
         path.write_text("no sound at all")
-    with pytest.raises(Exception, match=re.escape(words)) as raised:
+    with pytest.raises(gradio_client.exceptions.AppError, match=re.escape(words)) as raised:
         client.predict(gradio_client.handle_file(str(path)), *rest, api_name=endpoint)
     assert "/tmp" not in str(raised.value) and "\n" not in str(raised.value).strip()
 
 
-def test_files_of_the_server_cannot_be_named(url):
-    other = gradio_client.Client(url, verbose=False, download_files=False)
-    with pytest.raises(Exception):
-        other.predict({"path": "/etc/hostname", "meta": {"_type": "gradio.FileData"}}, 3, api_name="/classify")
+def test_files_of_the_server_cannot_be_named(url, tmp_path):
+    """The client of Gradio would upload the file; this asks the server for a path of its own."""
+    secret = tmp_path / "secret.wav"
+    soundfile.write(secret, np.zeros(16000), 16000)
+    data = json.dumps({"data": [{"path": str(secret), "meta": {"_type": "gradio.FileData"}}, 3]}).encode()
+    asked = urllib.request.Request(f"{url}gradio_api/call/classify", data, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(asked) as answer:
+        event = json.load(answer)["event_id"]
+    with urllib.request.urlopen(f"{url}gradio_api/call/classify/{event}") as answer:
+        told = answer.read().decode()
+    assert "event: error" in told and "label" not in told
 
 
 def test_an_mcp_client_lists_and_calls_the_tools(url):
