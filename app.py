@@ -2,16 +2,21 @@
 
 import argparse
 import os
+from pathlib import Path
 
 from app.ui import build, launch_settings
+
+
+def default_model() -> str:
+    """What ASM_RH_MODEL names, else what model.txt beside this file does, as in a Space made for one model."""
+    written = Path(__file__).resolve().parent / "model.txt"
+    return os.environ.get("ASM_RH_MODEL") or (written.read_text(encoding="utf-8").strip() if written.exists() else "asm-rh-keywords")
 
 
 def parse(arguments=None) -> argparse.Namespace:
     """The flags of `python app.py`."""
     parser = argparse.ArgumentParser(description="The ASM-RH page: hear, see and question an audio classifier.")
-    parser.add_argument(
-        "--model", default="asm-rh-keywords", help="folder, shipped name or Hub id (default: %(default)s)"
-    )
+    parser.add_argument("--model", default=default_model(), help="folder, shipped name or Hub id (default: %(default)s)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (GRADIO_SERVER_NAME wins)")
     parser.add_argument("--port", type=int, default=7860, help="port to listen on (GRADIO_SERVER_PORT wins)")
     parser.add_argument("--share", action="store_true", help="also open a public link through Gradio's servers")

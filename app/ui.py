@@ -1,5 +1,7 @@
 """The page: what it is made of, and how it is launched. One function per tab."""
 
+import os
+
 import gradio as gr
 
 from asm_rh.classifier import Classifier
@@ -17,7 +19,9 @@ PROMISE = "Hear what a sound is, and see why: an audio classifier whose every st
 
 def build(model: str = "asm-rh-keywords", max_file_mb: float = 200, max_minutes: float = 120, max_listeners: int = 8) -> gr.Blocks:
     """The whole page for a model (folder, shipped name or Hub id); loads it and analyses the first example."""
-    page = Page(str(model), Classifier(model), max_file_mb, 60 * max_minutes)
+    # A GPU that is lent per call is no help where every window is: there the CPU does it all.
+    classifier = Classifier(model, "cpu" if os.environ.get("SPACES_ZERO_GPU") else None)
+    page = Page(str(model), classifier, max_file_mb, 60 * max_minutes)
     server = LiveServer(page.classifier, max_listeners)
     gr.set_static_paths(example_paths())
     with gr.Blocks(title="ASM-RH", analytics_enabled=False, delete_cache=(600, 3600)) as demo:

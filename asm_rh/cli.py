@@ -1,4 +1,4 @@
-"""The command `asm-rh`: classify, live, devices, explain, train, eval, info."""
+"""The command `asm-rh`: classify, live, devices, explain, space, train, eval, info."""
 
 import argparse
 import json
@@ -45,6 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_live(commands.add_parser("live", help="score the microphone, live"))
     add_devices(commands.add_parser("devices", help="list the microphones"))
     add_explain(commands.add_parser("explain", help="say why: what each block moved and whether it mattered"))
+    add_space(commands.add_parser("space", help="a folder that can be pushed as a Hugging Face Space"))
     add_train(commands.add_parser("train", help="train on your own recordings"))
     add_eval(commands.add_parser("eval", help="judge a model on labelled recordings"))
     add_info(commands.add_parser("info", help="say what a model is"))
@@ -207,6 +208,19 @@ def run_explain(args):
     print("\n".join(sentences(found)))
     for path in save(found, args.output):
         print(path, file=sys.stderr)
+
+
+def add_space(parser):
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="a new or an empty folder")
+    parser.add_argument("--model", default="asm-rh-keywords", help="folder, shipped name or Hub id (default: %(default)s)")
+    parser.set_defaults(run=run_space)
+
+
+def run_space(args):
+    from .space import assemble
+
+    files = assemble(args.folder, args.model)
+    print(f"{len(files)} files in {args.folder}; push it with: hf upload YOU/NAME {args.folder} --repo-type space")
 
 
 def add_data(parser):

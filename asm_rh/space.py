@@ -1,0 +1,59 @@
+"""A folder that can be pushed as a Hugging Face Space as it is: the page, the library, a model, and a README that starts it."""
+
+import re
+import shutil
+from pathlib import Path
+
+from .checkpoint import find, read_config, shipped_models
+from .words import shown
+
+ROOT = Path(__file__).resolve().parent.parent
+FILES, FOLDERS, MODEL_FILE = ("app.py", "requirements.txt", "packages.txt", "LICENSE"), ("app", "asm_rh"), "model.txt"
+LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc")
+BODY = """
+# {name}
+
+Speak, upload or play a sound: the page tells {labels}, live or from a file, shows what every block of the model did, and lets
+you switch it off. The weights are `{model}`; see the tab *About*.
+"""
+
+
+def assemble(folder, model: str) -> list[Path]:
+    """Writes the Space for a model (folder, shipped name or Hub id) into a new or empty folder; gives the files.
+
+    Weights on this machine are copied into it, those of the Hub are named to be fetched when the Space is built. Raises ValueError for a
+    folder that is not empty, and where the page is not at hand.
+    """
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"{folder}: expected a new or an empty folder, so that nothing else is published with it")
+    if not all((ROOT / name).exists() for name in (*FILES, *FOLDERS)):
+        raise ValueError("the page is not part of the installed package: run this in a clone of the project")
+    own = find(model)
+    local = Path(model).is_dir() or model in shipped_models()
+    name = own.name if local else model
+    folder.mkdir(parents=True, exist_ok=True)
+    for each in FILES:
+        shutil.copyfile(ROOT / each, folder / each)
+    for each in FOLDERS:
+        shutil.copytree(ROOT / each, folder / each, ignore=LEFT_OUT)
+    if local:
+        shutil.copytree(own, folder / "checkpoints" / name, ignore=_all_but_the_model)
+    (folder / MODEL_FILE).write_text(name + "\n", encoding="utf-8")
+    (folder / "README.md").write_text(readme(name, read_config(own).labels, local), encoding="utf-8")
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _all_but_the_model(_, names):
+    return set(names) - {"config.json", "model.safetensors", "README.md"}
+
+
+def readme(name: str, labels, local: bool) -> str:
+    """The Space's README: the project's own front matter with this model's name, and a few words."""
+    front = re.match(r"---\n.*?\n---\n", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL).group()
+    front = re.sub(r"^title: .*$", f"title: {name.rsplit('/', 1)[-1][:50]}", front, flags=re.MULTILINE)
+    if not local:
+        front = front.replace("\n---\n", f"\nmodels: [{name}]\npreload_from_hub: [\"{name} config.json,model.safetensors\"]\n---\n", 1)
+    listed = [shown(label) for label in labels]
+    told = ", ".join(listed[:12]) + (f" and {len(listed) - 12} more" if len(listed) > 12 else "")
+    return front + BODY.format(name=name.rsplit("/", 1)[-1], labels=told, model=name)
