@@ -217,7 +217,7 @@ class Outbox {
 }
 
 // Tells when time has passed without sound, as when a computer sleeps: the clock ran on, the samples did not.
-const DRIFT = 0.0005;
+const DRIFT = 0.0005, PATIENCE = 2.5, LONG = 5;
 
 class SleepWatch {
   constructor(rate) { Object.assign(this, { rate, usual: null, recent: [] }); }
@@ -227,12 +227,13 @@ class SleepWatch {
     const behind = now - samples / this.rate;
     // A sound card's clock may run slower than the computer's: what is usual follows by up to 0.05 %.
     if (this.usual !== null) this.usual += DRIFT * Math.max(0, now - this.recent[this.recent.length - 1].now);
-    this.recent = this.recent.filter((entry) => entry.now > now - 0.7);
+    this.recent = this.recent.filter((entry) => entry.now > now - PATIENCE);
     this.recent.push({ now, behind });
-    const least = Math.min(...this.recent.map((entry) => entry.behind));
-    if (this.usual === null || least < this.usual) this.usual = least;
-    const missing = least - this.usual;
-    if (missing < 1 || this.recent.length < 5) return 0;
+    const since = (seconds) => this.recent.filter((entry) => entry.now > now - seconds), least = (entries) => Math.min(...entries.map((entry) => entry.behind));
+    if (this.usual === null || behind < this.usual) this.usual = behind;
+    // A busy computer can be seconds late and catch up; a night is missing at once.
+    const soon = least(since(0.7)) - this.usual, missing = soon > LONG ? soon : least(this.recent) - this.usual;
+    if (missing < 1 || since(0.7).length < 5) return 0;
     this.usual = null;
     this.recent = [];
     return missing;

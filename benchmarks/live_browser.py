@@ -1,6 +1,6 @@
 """Listens through the real page in a real Chromium: what was played against what arrived, delays, load and memory.
 
-    python -m benchmarks.live_browser [--seconds 300] [--only one slow four memory]
+    python -m benchmarks.live_browser [--seconds 300] [--only one slow four]
 
 A known noise is the browser's microphone. Every sample that reaches the server is compared with what was played. Four listeners run
 for half an hour whatever --seconds says. Writes results/live.json; what --only leaves out keeps its earlier figures.
@@ -8,7 +8,6 @@ for half an hour whatever --seconds says. Writes results/live.json; what --only 
 
 import argparse
 import base64
-import http.client
 import json
 import math
 import os
@@ -18,9 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.parse
 import urllib.request
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -294,63 +291,20 @@ def _page_figures(page, played, before):
 SCENARIOS = {"one": dict(listeners=1), "slow": dict(listeners=1, delay_seconds=0.6), "four": dict(listeners=4, seconds=1800)}
 
 
-def server_memory(minutes: float, listeners: int, rate: int = 48_000) -> dict:
-    """Resident memory of the page's process while so many listeners send so many minutes of sound each, as fast as it takes it."""
-    settings = {"hop_seconds": 0.25, "smoothing_seconds": 0.5, "threshold": 0.5, "confirmations": 2}
-    chunk = (3000 * np.random.default_rng(0).standard_normal(rate // 10)).astype("<i2")
-    words, rounds, memory = base64.b64encode(chunk.tobytes()).decode(), round(minutes * 60), []
-
-    def listen(call, sid, first):
-        for i in range(first, first + rounds):
-            answer = call("push", {"sid": sid, "position": len(chunk) * i, "pcm": words})
-            assert "error" not in answer, answer
-
-    with served() as (url, process), ThreadPoolExecutor(listeners) as pool:
-        calls = [_caller(url) for _ in range(listeners)]
-        for number, call in enumerate(calls):
-            call("open", {"sid": f"listener-{number}", "rate": rate, "settings": settings})
-        for part in range(10):
-            done = [pool.submit(listen, call, f"listener-{number}", part * rounds) for number, call in enumerate(calls)]
-            for one in done:
-                one.result()
-            memory.append(round(memory_mb(process)))
-    return {"minutes": minutes, "listeners": listeners, "memory_mb": memory}
-
-
-def _caller(url):
-    """Calls the Live tab's server functions as the page does: call(name, message) -> answer."""
-    address = urllib.parse.urlsplit(url)
-    connection = http.client.HTTPConnection(address.hostname, address.port, timeout=60)
-    connection.request("GET", "/config")
-    components = json.loads(connection.getresponse().read())["components"]
-    live = next(one["id"] for one in components if one["props"].get("elem_id") == "live")
-
-    def call(name, message):
-        body = {"data": message, "fn_name": name, "session_hash": message["sid"], "component_id": live}
-        connection.request("POST", "/gradio_api/component_server", json.dumps(body), {"Content-Type": "application/json"})
-        return json.loads(connection.getresponse().read())
-
-    return call
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=300)
-    parser.add_argument("--only", nargs="*", choices=[*SCENARIOS, "memory"], default=[*SCENARIOS, "memory"])
-    parser.add_argument("--memory-minutes", type=float, default=30)
+    parser.add_argument("--only", nargs="*", choices=list(SCENARIOS), default=list(SCENARIOS))
     args = parser.parse_args()
     from playwright.sync_api import sync_playwright
 
     path = record.RESULTS / "live.json"
     before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    figures = {name: before[name] for name in (*SCENARIOS, "memory") if name in before}
+    figures = {name: before[name] for name in SCENARIOS if name in before}
     command = "python -m benchmarks.live_browser"
     with sync_playwright() as playwright:
         for name in args.only:
-            if name in SCENARIOS:
-                figures[name] = scenario(playwright, **{"seconds": args.seconds, **SCENARIOS[name]})
-            else:
-                figures[name] = server_memory(args.memory_minutes, 4)
+            figures[name] = scenario(playwright, **{"seconds": args.seconds, **SCENARIOS[name]})
             record.write("live", figures, command)
 
 
