@@ -94,12 +94,12 @@ def facts(name: str, model) -> list[tuple[str, str]]:
 def card(source) -> str:
     """The README.md beside the weights, without its front matter; "" where there is none."""
     try:
-        path = find(source, local_files_only=True) / "README.md"
+        path = find(source, local_files_only=True).folder / "README.md"
     except CheckpointError:
         return ""
     if not path.is_file():
         return ""
-    words = path.read_text(encoding="utf-8")
+    words = path.read_text(encoding="utf-8", errors="replace")
     if words.startswith("---\n") and "\n---\n" in words[4:]:
         words = words[4:].split("\n---\n", 1)[1]
     return words.strip()

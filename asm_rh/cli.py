@@ -1,4 +1,4 @@
-"""The command `asm-rh`: classify, live, devices, explain, space, train, eval, info."""
+"""The command `asm-rh`: classify, live, devices, explain, space, train, eval, info, push."""
 
 import argparse
 import json
@@ -49,11 +49,12 @@ def build_parser() -> argparse.ArgumentParser:
     add_train(commands.add_parser("train", help="train on your own recordings"))
     add_eval(commands.add_parser("eval", help="judge a model on labelled recordings"))
     add_info(commands.add_parser("info", help="say what a model is"))
+    add_push(commands.add_parser("push", help="put a model on the Hugging Face Hub"))
     return parser
 
 
 def add_model(parser):
-    parser.add_argument("--model", default="asm-rh-keywords", help="folder, shipped name or Hub id (default: %(default)s)")
+    parser.add_argument("--model", default="asm-rh-keywords", help="folder, shipped name or user/repo[@revision] (default: %(default)s)")
     parser.add_argument("--device", help="cpu, cuda or mps (default: the best there is)")
 
 
@@ -242,7 +243,7 @@ def add_train(parser):
     parser.add_argument("--window-seconds", type=float, help="length of a window (default: the preset's)")
     parser.add_argument("--run-dir", type=Path, required=True, help="folder for weights, history and the state to resume from")
     parser.add_argument("--resume", action="store_true", help="go on where the run in --run-dir stopped")
-    parser.add_argument("--init", help="start from the weights of this folder, shipped name or Hub id")
+    parser.add_argument("--init", help="start from the weights of this folder, shipped name or Hub id user/repo[@revision]")
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--stop-after", type=int, default=0, help="end after so many of the epochs (default: all)")
     parser.add_argument("--warmup-epochs", type=float, default=2.0, help="epochs in which the learning rate rises (default: %(default)s)")
@@ -379,7 +380,7 @@ def progress_printer():
 
 
 def add_eval(parser):
-    parser.add_argument("model", metavar="MODEL", help="folder, shipped name or Hub id")
+    parser.add_argument("model", metavar="MODEL", help="folder, shipped name or Hub id user/repo[@revision]")
     add_data(parser)
     parser.add_argument("--device")
     parser.add_argument("--split", choices=("train", "valid", "test", "all"), default="test")
@@ -394,11 +395,12 @@ def run_eval(args):
     check_output(args.output)
     classifier = Classifier(args.model, args.device)
     clips = [clip for clip in read_clips(args, complete=False) if args.split in ("all", clip.split)]
-    write(json.dumps(evaluate(classifier, clips), indent=2) + "\n", args.output)
+    found = {"data": [root.name for root in args.data], "split": args.split, **evaluate(classifier, clips)}
+    write(json.dumps(found, indent=2) + "\n", args.output)
 
 
 def add_info(parser):
-    parser.add_argument("model", metavar="MODEL", help="folder, shipped name, Hub id, or a preset's name")
+    parser.add_argument("model", metavar="MODEL", help="folder, shipped name, Hub id user/repo[@revision], or a preset's name")
     parser.add_argument("--json", action="store_true", help="as JSON")
     parser.set_defaults(run=run_info)
 
@@ -408,3 +410,24 @@ def run_info(args):
 
     facts = describe(args.model)
     print(json.dumps(facts, indent=2, ensure_ascii=False) if args.json else describe_text(facts))
+
+
+def add_push(parser):
+    parser.add_argument("folder", metavar="FOLDER", help="folder of weights, such as a run folder, or a shipped name")
+    parser.add_argument("repo", metavar="USER/REPO", help="where to; made if it is not there; user/repo@branch names a branch")
+    parser.add_argument("--private", action="store_true", help="make a new repository private")
+    parser.add_argument("--revision", metavar="BRANCH", help="branch to write to (default: main)")
+    parser.add_argument("--license", help="licence of the weights, in the Hub's words, such as cc-by-4.0 (default: the card's, or unknown)")
+    parser.add_argument("--dry-run", type=Path, metavar="FOLDER", help="write what would be uploaded into a new folder, and send nothing")
+    parser.set_defaults(run=run_push)
+
+
+def run_push(args):
+    from .hub import parse_id, prepare, push
+
+    if args.dry_run is None:
+        print(push(args.folder, args.repo, args.private, args.revision, license=args.license))
+        return
+    repo, _ = parse_id(args.repo, args.revision)
+    for path in sorted(prepare(args.folder, args.dry_run, repo, args.license).iterdir()):
+        print(path)

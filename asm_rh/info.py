@@ -11,17 +11,18 @@ from .model import AudioMixer, count_macs, count_parameters
 
 
 def describe(source) -> dict:
-    """Facts of a folder, shipped name, Hub id or preset: kind, sizes, labels, front end, parameters, GMAC per window."""
-    folder = None
+    """Facts of a folder, shipped name, Hub id or preset: origin, kind, sizes, labels, front end, parameters, GMAC per window."""
+    found = None
     if str(source) in PRESETS and not _has_weights(source):
         config = preset(str(source))
     else:
         try:
-            folder = find(source)
+            found = find(source)
         except CheckpointError as error:
             raise CheckpointError(f"{error}; presets: {', '.join(PRESETS)}") from error
-        config = read_config(folder)
-    return {"model": str(source), "weights": folder is not None, **facts(config)}
+        config = read_config(found.folder)
+    origin = {"repo": found and found.repo, "commit": found and found.commit}
+    return {"model": str(source), "weights": found is not None, **origin, **facts(config)}
 
 
 def facts(config: ModelConfig) -> dict:
@@ -45,6 +46,7 @@ def describe_text(found: dict) -> str:
     front = found["frontend"]
     lines = [
         f"{found['model']}" + ("" if found["weights"] else "  (preset: sizes only, no weights)"),
+        *([f"  from        {found['repo']} at commit {found['commit']}"] if found["repo"] else []),
         f"  kind        {found['kind']}, roll {found['roll']}, hermit {found['hermit']}, {found['output']}",
         f"  sizes       {found['depth']} blocks, width {found['width']}, {found['tokens']} tokens "
         f"({rows} in frequency x {columns} in time), "

@@ -57,6 +57,8 @@ class AudioMixer(nn.Module):
     Call with (B, samples) at `config.sample_rate`, up to one window long, in [-1, 1] -> (B, classes) logits.
     """
 
+    source = None  # the `asm_rh.checkpoint.Source` of weights that were loaded
+
     def __init__(self, config: ModelConfig):
         super().__init__()
         for word, value, table in (("kind", config.kind, KINDS), ("frontend", config.frontend.name, FRONTENDS)):
@@ -111,7 +113,7 @@ class AudioMixer(nn.Module):
 
     @classmethod
     def from_pretrained(cls, source, revision=None, token=None, cache_dir=None, local_files_only=False) -> "AudioMixer":
-        """A model from a folder, a shipped name or a Hub id, in evaluation mode; see `asm_rh.checkpoint.load`."""
+        """A model from a folder, a shipped name or a Hub id (`user/repo[@revision]`), in evaluation mode; see `asm_rh.checkpoint.load`."""
         from .checkpoint import load
 
         return load(source, revision=revision, token=token, cache_dir=cache_dir, local_files_only=local_files_only)
@@ -121,6 +123,21 @@ class AudioMixer(nn.Module):
         from .checkpoint import save
 
         save(self, folder)
+
+    def push_to_hub(self, repo: str, private=False, revision=None, token=None, license=None, dry_run=None):
+        """Uploads the model with its card in one commit -> `user/repo@commit`; see `asm_rh.hub.push`.
+
+        With `dry_run`, a new folder, it writes there what would be uploaded and sends nothing -> the folder.
+        """
+        import tempfile
+
+        from .hub import parse_id, prepare, push
+
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder)
+            if dry_run is not None:
+                return prepare(folder, dry_run, parse_id(repo, revision)[0], license)
+            return push(folder, repo, private, revision, token, license)
 
 
 def count_parameters(model: nn.Module) -> int:

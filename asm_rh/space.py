@@ -4,7 +4,7 @@ import re
 import shutil
 from pathlib import Path
 
-from .checkpoint import find, read_config, shipped_models
+from .checkpoint import find, read_config
 from .words import shown
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,8 +29,8 @@ def assemble(folder, model: str) -> list[Path]:
         raise ValueError(f"{folder}: expected a new or an empty folder, so that nothing else is published with it")
     if not all((ROOT / name).exists() for name in (*FILES, *FOLDERS)):
         raise ValueError("the page is not part of the installed package: run this in a clone of the project")
-    own = find(model)
-    local = Path(model).is_dir() or model in shipped_models()
+    found = find(model)
+    own, local = found.folder, found.repo is None
     name = own.name if local else model
     folder.mkdir(parents=True, exist_ok=True)
     for each in FILES:

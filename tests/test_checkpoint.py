@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from asm_rh import checkpoint
 from asm_rh.checkpoint import CheckpointError, load, read_config, save, shipped_models
 from asm_rh.config import ModelConfig, preset
+from asm_rh.hub import parse_id
 from asm_rh.model import AudioMixer
 
 
@@ -136,9 +137,44 @@ def test_a_file_is_not_a_folder():
     assert "expected a folder" in refusal("a/model.safetensors")  # though it looks like user/repo
 
 
+def test_a_model_knows_where_it_is_from(folder):
+    assert load(folder).source == checkpoint.Source(folder) == checkpoint.find(str(folder))
+    assert built(small()).source is None
+
+
+def test_a_folder_may_have_a_name_like_a_revision(folder):
+    folder.rename(folder.parent / "model@v1")
+    assert load(folder.parent / "model@v1").source.folder == folder.parent / "model@v1"
+
+
 def test_a_hub_id_that_is_not_here_says_so(tmp_path):
     message = refusal("some-one/some-model", cache_dir=tmp_path, local_files_only=True)
     assert message.startswith("some-one/some-model is not on this machine and the Hub cannot be reached")
+
+
+@pytest.mark.parametrize(
+    ("text", "revision", "expected"),
+    [
+        ("me/x", None, ("me/x", None)), ("me/x", "v1", ("me/x", "v1")), ("me/x@v1", None, ("me/x", "v1")),
+        ("me/x@v1", "v1", ("me/x", "v1")),
+        ("me/x@refs/pr/1", None, ("me/x", "refs/pr/1")),
+    ],
+)  # fmt: skip
+def test_ids_with_revisions(text, revision, expected):
+    assert parse_id(text, revision) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "revision", "words"),
+    [
+        ("me/x@", None, "no Hub id"), ("x", None, "no Hub id"), ("me/x y", None, "no Hub id"), ("me/x/y", None, "no Hub id"),
+        ("me/x@v1", "v2", "names revision 'v1' and the argument names 'v2': give one of them"),
+        ("me/x@../../secret", None, "expected a branch, a tag or a commit"), ("me/x", "/etc", "expected a branch, a tag or a commit"),
+    ],
+)  # fmt: skip
+def test_ids_that_are_none(text, revision, words):
+    with pytest.raises(CheckpointError, match=words):
+        parse_id(text, revision)
 
 
 def test_every_model_that_is_shipped_loads():
@@ -199,6 +235,28 @@ def test_config_that_names_no_model(folder, changes, message):
     edit_config(folder, **changes)
     got = refusal(folder)
     assert str(folder / "config.json") in got and message in got
+
+
+def test_a_config_of_megabytes_is_not_even_read(folder):
+    (folder / "config.json").write_bytes(b" " * 1_000_001 + (folder / "config.json").read_bytes())
+    assert "expected at most 1,000,000" in refusal(folder)
+
+
+@pytest.mark.parametrize("changes", [dict(width=2**40), dict(depth=10**9), dict(patch=[1, 2**40], stride=[1, 1], frames=2**41, roll="off")])
+def test_a_config_that_asks_for_more_than_the_weights_hold_takes_no_memory(folder, changes):
+    edit_config(folder, **changes)
+    assert "it does not belong to the config.json beside it" in refusal(folder)
+
+
+@pytest.mark.parametrize("changes", [dict(window_seconds=1e308), dict(sample_rate=10**400)])
+def test_numbers_that_no_computer_can_count_are_refused(folder, changes):
+    edit_config(folder, **changes)
+    assert str(folder / "config.json") in refusal(folder)
+
+
+def test_a_safetensors_header_that_claims_ten_gigabytes(folder):
+    (folder / "model.safetensors").write_bytes((10 * 2**30).to_bytes(8, "little") + b"{" * 1000)
+    assert "is not a whole safetensors file" in refusal(folder)
 
 
 def test_read_config_needs_no_weights(folder):

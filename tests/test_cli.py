@@ -282,6 +282,7 @@ def test_folder_of_classes_to_a_model_that_every_command_accepts(classes, tiny_p
     assert main(["eval", str(run), "--data", str(classes), "-o", str(tmp_path / "eval.json")]) == 0
     assert capsys.readouterr().out == ""
     judged = json.loads((tmp_path / "eval.json").read_text())
+    assert judged["data"] == [classes.name] and judged["split"] == "test"
     assert judged["clips"] == 12 and judged["labels"] == ["hiss", "tone"] and judged["skipped"] == []
     assert main(["eval", str(run), "--data", str(classes), "--split", "all"]) == 0
     everything = json.loads(capsys.readouterr().out)

@@ -41,6 +41,7 @@ def test_folder_is_described_with_weights(tmp_path):
     AudioMixer(MODEL).save_pretrained(tmp_path)
     found = describe(tmp_path)
     assert found["weights"] and found["model"] == str(tmp_path) and found["kind"] == "asm"
+    assert found["repo"] is None and found["commit"] is None
     text = describe_text(found)
     lines = text.splitlines()
     assert lines[0] == str(tmp_path)
