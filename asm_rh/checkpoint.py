@@ -3,6 +3,7 @@
 import json
 import os
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -113,15 +114,23 @@ def _compare(path, wanted, found):
 
 def _pull(repo, revision, token, cache_dir, local_files_only):
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
 
-    try:
+    with hub_errors(repo, revision):
         return Path(
             snapshot_download(
                 repo, revision=revision, token=token, cache_dir=cache_dir, local_files_only=local_files_only,
                 allow_patterns=[CONFIG_FILE, WEIGHTS_FILE],
             )
         )
+
+
+@contextmanager
+def hub_errors(repo, revision=None):
+    """Turns what the Hub's library raises within into a CheckpointError that says what to do."""
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
+
+    try:
+        yield
     except RevisionNotFoundError as error:
         raise CheckpointError(f"{repo} has no revision {revision!r} on the Hub: check its branches and tags") from error
     except RepositoryNotFoundError as error:
