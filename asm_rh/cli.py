@@ -243,7 +243,14 @@ def add_train(parser):
     parser.add_argument("--window-seconds", type=float, help="length of a window (default: the preset's)")
     parser.add_argument("--run-dir", type=Path, required=True, help="folder for weights, history and the state to resume from")
     parser.add_argument("--resume", action="store_true", help="go on where the run in --run-dir stopped")
-    parser.add_argument("--init", help="start from the weights of this folder, shipped name or Hub id user/repo[@revision]")
+    parser.add_argument("--init", help="start from other weights: deit, ast, mixer, a file, a folder, a shipped name or a Hub id")
+    parser.add_argument(
+        "--init-learning-rate-scale", type=float, metavar="X",
+        help="rate of what --init brought, as a share of the rate of what is new (default: 0.1; 1 for weights of the same model)",
+    )
+    parser.add_argument(
+        "--init-colours", choices=("sum", "grey"), default="sum", help="how red, green and blue become one (default: %(default)s)"
+    )
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--stop-after", type=int, default=0, help="end after so many of the epochs (default: all)")
     parser.add_argument("--warmup-epochs", type=float, default=2.0, help="epochs in which the learning rate rises (default: %(default)s)")
@@ -268,7 +275,6 @@ def add_train(parser):
 def run_train(args):
     import torch
 
-    from .checkpoint import load
     from .classifier import checked_device
     from .train import TrainConfig, fit
 
@@ -286,12 +292,29 @@ def run_train(args):
         batch_size=args.batch_size, learning_rate=args.learning_rate,
         label_smoothing=args.label_smoothing, finish_share=args.finish_share, finish_approximate=args.finish_approximate,
         seed=args.seed, bf16=not args.no_bf16, device=args.device, augment=augmentation(args),
+        initial_learning_rate_scale=0.1 if args.init_learning_rate_scale is None else args.init_learning_rate_scale,
     )
     with resumable(args.run_dir):
-        initial = load(args.init) if args.init else None
+        initial = start_of(args, model_config)
         history = fit(model_config, train, cache.of_split("valid"), config, args.run_dir, args.resume, progress_printer(), initial)
     best = history.best
     print(f"best epoch {best['epoch']}: validation accuracy {best['valid_accuracy']:.4f}; weights in {args.run_dir}")
+
+
+def start_of(args, model_config):
+    """What a new run starts from: nothing, the whole of the same model, or what can be taken from another network."""
+    from .checkpoint import load
+    from .transfer import is_same_model, own_config, transfer
+    from .weight_files import read_weights
+
+    if not args.init or args.resume:  # a run that goes on has its start in its state
+        return None
+    weights = read_weights(args.init)
+    if args.init_learning_rate_scale is None and is_same_model(own_config(weights), model_config):
+        return load(args.init)
+    found = transfer(weights, model_config, args.init_colours)
+    print(found.report())
+    return found
 
 
 def augmentation(args):

@@ -23,6 +23,7 @@ from .feature_cache import FeatureCache, raw_settings
 from .losses import classification_loss
 from .metrics import summarise
 from .model import AudioMixer
+from .transfer import Transfer
 
 STATE_FILE, HISTORY_FILE = "last.ckpt", "history.csv"
 
@@ -36,6 +37,7 @@ class TrainConfig:
     clips_per_epoch: int = 0  # 0: every row once; otherwise drawn by weight
     batch_size: int = 128
     learning_rate: float = 1e-3
+    initial_learning_rate_scale: float = 0.1  # of parameters that a Transfer brought, as a share of the others' rate
     least_learning_rate: float = 1e-5
     weight_decay: float = 0.05
     warmup_epochs: float = 2.0
@@ -59,6 +61,8 @@ class TrainConfig:
             raise ValueError(f"stop_after={self.stop_after!r}: expected 0 (do not) to epochs={self.epochs}")
         if not 0 < self.learning_rate < math.inf:
             raise ValueError(f"learning_rate={self.learning_rate!r}: expected a number above 0")
+        if not 0 <= self.initial_learning_rate_scale < math.inf:
+            raise ValueError(f"initial_learning_rate_scale={self.initial_learning_rate_scale!r}: expected a number of 0 (keep) or more")
 
 
 @dataclass
@@ -76,13 +80,14 @@ class History:
 
 def fit(
     model_config: ModelConfig, train: FeatureCache, valid: FeatureCache, config: TrainConfig, run_dir, resume=False, report=print,
-    initial: AudioMixer | None = None,
+    initial: AudioMixer | Transfer | None = None,
 ) -> History:
     """Trains a model, keeps the best epoch by validation in `run_dir` and everything needed to go on in last.ckpt.
 
     With `resume` it goes on where the last finished epoch ended and reaches the weights of a straight run. On KeyboardInterrupt the
-    finished epochs are kept. `initial` gives a new run the weights of an earlier one. Raises DataError for labels, front ends, rows or
-    initial weights that do not fit.
+    finished epochs are kept. `initial` gives a new run the weights of an earlier one, or what a Transfer found in those of another
+    network, which then learn at `initial_learning_rate_scale` times the rate. Raises DataError for labels, front ends, rows or initial
+    weights that do not fit.
     """
     run = Run(model_config, train, valid, config, Path(run_dir))
     if resume:
@@ -107,7 +112,7 @@ class Run:
         torch.manual_seed(config.seed)
         self.model = AudioMixer(model_config).to(config.device)
         self.average = copy.deepcopy(self.model).eval().requires_grad_(False)
-        self.optimizer = torch.optim.AdamW(parameter_groups(self.model, config.weight_decay), lr=config.learning_rate, fused=True)
+        self.set_optimizer(transferred=())
         self.forward = self.model.forward_features
         self.labels = {label: i for i, label in enumerate(model_config.labels)}
         self.train_targets, self.valid_targets = (class_numbers(c, self.labels) for c in (train, valid))
@@ -115,12 +120,20 @@ class Run:
         self.history = History(run_dir=run_dir)
         self.steps = math.ceil((config.clips_per_epoch or len(train)) / config.batch_size)
 
+    def set_optimizer(self, transferred):
+        """A fresh optimizer; parameters named in `transferred` learn more slowly."""
+        self.transferred = tuple(transferred)
+        groups = parameter_groups(self.model, self.config.weight_decay, self.transferred, self.config.initial_learning_rate_scale)
+        self.optimizer = torch.optim.AdamW(groups, lr=self.config.learning_rate, fused=True)
+
     @property
     def state_path(self):
         return self.dir / STATE_FILE
 
     def begin(self, initial=None):
-        if initial is not None:
+        if isinstance(initial, Transfer):
+            self.take(initial)
+        elif initial is not None:
             self.start_from(initial)
         self.dir.mkdir(parents=True, exist_ok=True)
         (self.dir / "train.json").write_text(json.dumps(asdict(self.config), indent=2) + "\n")
@@ -134,6 +147,16 @@ class Run:
             raise DataError(f"the initial weights are of another model: {'; '.join(differ)}")
         for model in (self.model, self.average):
             model.load_state_dict(initial.state_dict())
+
+    def take(self, found):
+        """Puts the tensors of a Transfer into the model, where they learn at their own rate."""
+        mine = self.model.state_dict()
+        wrong = [name for name, tensor in found.tensors.items() if name not in mine or mine[name].shape != tensor.shape]
+        if wrong:
+            raise DataError(f"the transfer was made for another model: {wrong[0]} does not fit this one; make it with this configuration")
+        for model in (self.model, self.average):
+            model.load_state_dict(found.tensors, strict=False)
+        self.set_optimizer(sorted(found.tensors))
 
     def epoch(self, epoch, report):
         """Trains one epoch, judges the averaged weights, saves."""
@@ -164,7 +187,7 @@ class Run:
     def step(self, number, rows, generator):
         """One optimizer step on the given rows -> loss."""
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(number, self.steps, self.config)
+            group["lr"] = learning_rate(number, self.steps, self.config) * group.get("rate_scale", 1)
         features, targets = self.batch(rows, generator)
         with autocast(self.config):
             logits = self.forward(features)
@@ -210,6 +233,8 @@ class Run:
             "model": self.model.state_dict(), "average": self.average.state_dict(), "optimizer": self.optimizer.state_dict(),
             "history": self.history.rows, "settings": self.settings(),
         }
+        if self.transferred:
+            state["transferred"] = list(self.transferred)
         temporary = self.state_path.with_suffix(".part")
         torch.save(state, temporary)
         os.replace(temporary, self.state_path)
@@ -219,7 +244,10 @@ class Run:
             writer.writerows(self.history.rows)
 
     def settings(self):
-        return json.dumps([self.model.config.to_dict(), asdict(self.config)], sort_keys=True)
+        config = asdict(self.config)
+        if not self.transferred:
+            del config["initial_learning_rate_scale"]  # has no effect
+        return json.dumps([self.model.config.to_dict(), config], sort_keys=True)
 
     def restore(self):
         if not self.state_path.is_file():
@@ -228,6 +256,7 @@ class Run:
             state = torch.load(self.state_path, map_location=self.config.device, weights_only=True)
         except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
             raise DataError(f"{self.state_path} cannot be read, so the run cannot go on: start again in another folder") from error
+        self.set_optimizer(state.get("transferred", ()))
         if state["settings"] != self.settings():
             raise DataError(f"the run in {self.dir} was started with other settings: give the same ones, or another folder")
         self.model.load_state_dict(state["model"])
@@ -264,10 +293,20 @@ def class_numbers(cache: FeatureCache, labels: dict) -> np.ndarray:
     return np.array([labels[label] for label in cache.label.tolist()], np.int64)
 
 
-def parameter_groups(model, weight_decay: float) -> list[dict]:
-    """Weight decay on matrices and kernels, none on biases and norms."""
+def parameter_groups(model, weight_decay: float, transferred=(), rate_scale: float = 1.0) -> list[dict]:
+    """Weight decay on matrices and kernels, none on biases and norms; where names were `transferred`, two groups more for these.
+
+    The groups of transferred parameters carry their `rate_scale`.
+    """
+    names = set(transferred)
+    new, old = ([p for name, p in model.named_parameters() if (name in names) == known] for known in (False, True))
+    groups = _decay_groups(new, weight_decay)
+    return groups + [{**group, "rate_scale": rate_scale} for group in _decay_groups(old, weight_decay)] if names else groups
+
+
+def _decay_groups(parameters, weight_decay):
     groups = [[], []]
-    for parameter in model.parameters():
+    for parameter in parameters:
         groups[parameter.ndim < 2].append(parameter)
     return [{"params": groups[0], "weight_decay": weight_decay}, {"params": groups[1], "weight_decay": 0.0}]
 

@@ -335,6 +335,34 @@ def test_mistakes_in_training_are_one_line_and_exit_code_two(classes, tiny_prese
     assert "epochs=0: expected at least 1" in capsys.readouterr().err.splitlines()[-1]
 
 
+def test_a_start_from_another_network_is_reported_and_resumed_without_it(classes, model, tiny_preset, tmp_path, capsys):
+    source = shutil.copytree(model, tmp_path / "source")
+    flags = ["--data", classes, "--epochs", "2", "--init"]
+    assert main(training(tmp_path / "straight", *flags, source)) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"start from {source} (ASM-RH and its relatives)\nparameters ") and " parameters were copied or adapted\n" in out
+    assert "head                         0           0" in out, "for other labels"
+    assert main(training(tmp_path / "half", *flags, source, "--stop-after", "1")) == 0
+    shutil.rmtree(source)
+    assert main(training(tmp_path / "fresh", *flags, source)) == 2
+    assert f"no weights {str(source)!r}: expected a file" in capsys.readouterr().err
+    state = torch.load(tmp_path / "half" / "last.ckpt", weights_only=True)
+    assert "stem.weight" in state["transferred"] and "head.1.weight" not in state["transferred"]
+    assert main(training(tmp_path / "half", *flags, source, "--stop-after", "1", "--resume")) == 0
+
+
+def test_weights_of_the_same_model_go_on_whole_at_the_full_rate_unless_asked_otherwise(classes, tiny_preset, tmp_path, capsys):
+    first, flags = tmp_path / "first", ["--data", classes, "--epochs", "1"]
+    assert main(training(first, *flags)) == 0
+    assert main(training(tmp_path / "on", *flags, "--init", first)) == 0
+    assert "start from" not in capsys.readouterr().out
+    assert "transferred" not in torch.load(tmp_path / "on" / "last.ckpt", weights_only=True)
+    assert main(training(tmp_path / "slow", *flags, "--init", first, "--init-learning-rate-scale", "0.1")) == 0
+    assert "100.0% of" in capsys.readouterr().out
+    slow = torch.load(tmp_path / "slow" / "last.ckpt", weights_only=True)["transferred"]
+    assert len(slow) == len(list(AudioMixer(MODEL).parameters()))
+
+
 def test_flags_reach_the_run(classes, model, tiny_preset, tmp_path, monkeypatch):
     seen = {}
 
@@ -358,11 +386,15 @@ def test_flags_reach_the_run(classes, model, tiny_preset, tmp_path, monkeypatch)
     assert settings.epochs == 4 and settings.batch_size == 8 and settings.learning_rate == 0.005 and not settings.bf16
     assert seen["model"].kind == "asm-r" and seen["model"].hermit == "off" and not seen["resume"]
     assert seen["initial"] is None and settings.stop_after == 0
-    flags = ["--init", model, "--stop-after", "3", "--warmup-epochs", "0.5", "--resume", "--augment", "warp=0.12", "time_masks=3"]
+    flags = ["--init", model, "--stop-after", "3", "--warmup-epochs", "0.5", "--augment", "warp=0.12", "time_masks=3"]
     assert main(training(tmp_path / "run", "--data", data, *flags)) == 0
     settings = seen["settings"]
-    assert settings.stop_after == 3 and settings.warmup_epochs == 0.5 and seen["resume"]
-    assert seen["initial"].config.labels == ("no", "yes", "_silence_")
+    assert settings.stop_after == 3 and settings.warmup_epochs == 0.5 and settings.initial_learning_rate_scale == 0.1
+    brought = {name for name, _ in AudioMixer(MODEL).named_parameters() if not name.startswith("head")}
+    assert set(seen["initial"].tensors) == brought, "the labels differ, all else is the same"
+    assert main(training(tmp_path / "run", "--data", data, *flags, "--resume", "--init-learning-rate-scale", "0.3")) == 0
+    assert seen["resume"] and seen["initial"] is None, "a run that goes on needs no start"
+    assert seen["settings"].initial_learning_rate_scale == 0.3
     assert (settings.augment.warp, settings.augment.time_masks, settings.augment.stretch) == (0.12, 3, AugmentConfig().stretch)
 
 

@@ -22,6 +22,7 @@ from asm_rh.feature_cache import FeatureCache, raw_settings
 from asm_rh.frontends import LogMel
 from asm_rh.model import AudioMixer
 from asm_rh.train import History, Run, TrainConfig, best_model, fit, learning_rate, parameter_groups, progress_line
+from asm_rh.transfer import Transfer
 
 RATE = 16_000
 LABELS = ("hiss", "tone", "_silence_")
@@ -307,6 +308,8 @@ def test_front_end_settings_that_come_after_the_cache_may_differ(data, tmp_path)
         {"clips_per_epoch": -1},
         {"learning_rate": 0.0},
         {"learning_rate": math.nan},
+        {"initial_learning_rate_scale": -0.1},
+        {"initial_learning_rate_scale": math.nan},
         {"label_smoothing": 1.5},
         {"finish_share": -0.1},
         {"finish_approximate": -1.0},
@@ -359,6 +362,75 @@ def test_initial_weights_of_another_model_are_refused_by_the_difference(data, tm
     for changes, message in (({"depth": 3}, "depth is 3, here 2"), ({"labels": LABELS[::-1]}, "id2label is")):
         with pytest.raises(DataError, match=f"the initial weights are of another model: .*{message}"):
             fit(MODEL, *data, PLAIN, tmp_path / "run", report=quiet, initial=AudioMixer(MODEL.replace(**changes)))
+
+
+# ---------------------------------------------------------------------------------------------- a start from another network
+
+
+def brought(seed=4):
+    """A transfer of the stem, the last norm and the second block, as numbers that no fresh model has."""
+    torch.manual_seed(seed)
+    source = AudioMixer(MODEL).state_dict()
+    names = [name for name in source if name.startswith(("stem.", "norm.", "blocks.1."))]
+    return Transfer("somewhere", "some layout", {name: torch.randn(source[name].shape) * 0.1 for name in names})
+
+
+def test_what_was_brought_has_groups_of_its_own_at_its_own_rate(data, tmp_path):
+    config, found = replace(PLAIN, initial_learning_rate_scale=0.25, weight_decay=0.3), brought()
+    run = Run(MODEL, *data, config, tmp_path / "run")
+    run.begin(found)
+    for model in (run.model, run.average):
+        assert all(torch.equal(model.state_dict()[name], tensor) for name, tensor in found.tensors.items())
+    names = {id(p): name for name, p in run.model.named_parameters()}
+    for number in (0, 5, 60):
+        run.step(number, np.arange(8), torch.Generator())
+        rates = {names[id(p)]: group["lr"] for group in run.optimizer.param_groups for p in group["params"]}
+        assert rates.keys() == set(names.values())
+        for name, rate in rates.items():
+            assert rate == pytest.approx(learning_rate(number, 25, config) * (0.25 if name in found.tensors else 1)), name
+    for group in run.optimizer.param_groups:
+        assert group["weight_decay"] == (0.3 if group["params"][0].ndim > 1 else 0)
+        assert len({p.ndim > 1 for p in group["params"]}) == 1
+
+
+def test_at_a_scale_of_nothing_what_was_brought_stays_and_the_rest_learns(data, tmp_path):
+    found = brought()
+    run = Run(MODEL, *data, replace(PLAIN, initial_learning_rate_scale=0.0), tmp_path / "run")
+    run.begin(found)
+    before = {name: tensor.clone() for name, tensor in run.model.state_dict().items()}
+    for number in range(3):
+        run.step(number, np.arange(8), torch.Generator())
+    for name, tensor in run.model.state_dict().items():
+        assert torch.equal(tensor, before[name]) == (name in found.tensors), name
+
+
+def test_a_resumed_run_from_another_network_equals_a_straight_one_to_the_bit(data, tmp_path):
+    fit(MODEL, *data, CHANCY, tmp_path / "straight", report=quiet, initial=brought())
+    for count, finished in ((3, 1), (5, 2)):
+        folder = tmp_path / str(count)
+        with pytest.raises(KeyboardInterrupt):
+            fit(MODEL, *data, CHANCY, folder, report=interrupt_at(count), initial=brought())
+        assert len(state_of(folder)["history"]) == finished
+        torch.manual_seed(99)
+        fit(MODEL, *data, CHANCY, folder, resume=True, report=quiet)  # needs the other network no more
+        assert_same_run(folder, tmp_path / "straight")
+        assert state_of(folder)["transferred"] == sorted(brought().tensors)
+    with pytest.raises(DataError, match="was started with other settings"):
+        fit(MODEL, *data, replace(CHANCY, initial_learning_rate_scale=0.2), tmp_path / "straight", resume=True, report=quiet)
+
+
+def test_without_a_transfer_groups_state_and_settings_are_as_ever(data, straight, tmp_path):
+    state = state_of(straight.run_dir)
+    assert set(state) == {"model", "average", "optimizer", "history", "settings"}
+    assert "initial_learning_rate_scale" not in state["settings"]
+    assert len(state["optimizer"]["param_groups"]) == 2 and not any("rate_scale" in group for group in state["optimizer"]["param_groups"])
+
+
+def test_a_transfer_for_another_model_is_refused(data, tmp_path):
+    for name, shape in (("blocks.7.norm1.weight", (32,)), ("norm.weight", (16,))):
+        with pytest.raises(DataError, match=f"made for another model: {name} does not fit"):
+            fit(MODEL, *data, PLAIN, tmp_path / "run", report=quiet, initial=Transfer("x", "y", {name: torch.zeros(shape)}))
+        assert not (tmp_path / "run").exists()
 
 
 # ---------------------------------------------------------------------------------------------- the best epoch
