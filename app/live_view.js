@@ -164,6 +164,7 @@ class LiveView {
         pen.globalAlpha = 1;
       }
       pen.setLineDash([]);
+      this.draw_flags(pen, label, x, high * row, style, ratio);
     }
   }
 
@@ -172,7 +173,7 @@ class LiveView {
     if (this.style && performance.now() - this.style.at < 1000) return this.style;
     const style = getComputedStyle(this.root), read = (name) => style.getPropertyValue(name).trim() || "#888";
     const rows = [0, 1, 2, 3, 4, 5, 6].map((i) => read("--c" + i));
-    return (this.style = { at: performance.now(), rows, line: read("--border-color-primary"), accent: read("--accent"), shade: read("--shade") });
+    return (this.style = { at: performance.now(), rows, line: read("--border-color-primary"), accent: read("--accent"), ground: read("--background-fill-primary"), shade: read("--shade") });
   }
 
   // A gap in the sound is a gap in the curves.
@@ -193,8 +194,17 @@ class LiveView {
       pen.fillRect(left, top, right - left, high);
       pen.fillStyle = style.accent;
       pen.fillRect(left, top, 2 * ratio, high);
-      pen.font = `${11 * ratio}px system-ui, sans-serif`;
-      pen.fillText(`⚑ ${event.score.toFixed(2)}`, left + 5 * ratio, top + 13 * ratio);
+    }
+  }
+
+  // On top of the curves, with a rim of the ground's colour.
+  draw_flags(pen, label, x, top, style, ratio) {
+    Object.assign(pen, { font: `600 ${11 * ratio}px system-ui, sans-serif`, strokeStyle: style.ground, lineWidth: 4 * ratio, lineJoin: "round", fillStyle: style.accent });
+    for (const event of this.events) {
+      if (event.label !== label) continue;
+      const words = `⚑ ${event.score.toFixed(2)}`, left = x(event.start) + 5 * ratio;
+      pen.strokeText(words, left, top + 13 * ratio);
+      pen.fillText(words, left, top + 13 * ratio);
     }
   }
 

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from asm_rh import transfer as room
+from asm_rh.checkpoint import Source
 from asm_rh.config import FrontendConfig, ModelConfig, preset
 from asm_rh.model import AudioMixer
 from asm_rh.transfer import TransferError, keep_sum, own_config, resample, transfer
@@ -404,7 +405,7 @@ def test_own_weights_of_the_hub_bring_their_config_along(tmp_path, monkeypatch):
     alone.parent.mkdir()
     alone.write_bytes((tmp_path / "repo" / "model.safetensors").read_bytes())
     asked = []
-    monkeypatch.setattr(room, "find", lambda name: asked.append(name) or tmp_path / "repo")
+    monkeypatch.setattr(room, "find", lambda name: asked.append(name) or Source(tmp_path / "repo"))
     weights = weights_of(load_file(alone), "some/one", alone)
     assert own_config(weights) == config() and transfer(weights, config()).share == 1
     assert set(asked) == {"some/one"}
