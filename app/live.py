@@ -274,7 +274,8 @@ class LiveServer:
         for cause in found:
             blocks[cause.block][cause.part] = round(float(scores[best] - cause.scores[best]), 4)
         label = shown(self.classifier.labels[best])
-        return {"label": label, "score": round(float(scores[best]), SCORE_DECIMALS), "at": round(at, 4), "blocks": blocks}
+        # To the sample: 4 decimals would be off by two of them.
+        return {"label": label, "score": round(float(scores[best]), SCORE_DECIMALS), "at": round(at, 6), "blocks": blocks}
 
     # ------------------------------------------------------------------------------------------ for the other tabs
 

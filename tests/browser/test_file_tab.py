@@ -158,7 +158,7 @@ def test_playing_moves_the_play_head(open_page):
     page.wait_for_function("+document.querySelector('.tl-surface').getAttribute('aria-valuenow') > 0.3", timeout=20_000)
     assert page.locator(".tl-play").get_attribute("aria-pressed") == "true"
     page.click(".tl-play")
-    assert page.locator(".tl-play").get_attribute("aria-pressed") == "false"
+    page.wait_for_selector('.tl-play[aria-pressed="false"]')
 
 
 def test_threshold_changes_events_without_a_new_analysis(open_page, classifier):
