@@ -84,9 +84,9 @@ class InsideHandlers:
     def explained(self, wave, rate: int, start: float, label: str, method: str, asked):
         """The explanation as HTML, its files as downloads, and what was asked."""
         found = explain(self.page.classifier, wave, rate, start, label or None, method, self.page.name)
-        folder = get_upload_folder()
-        paths = [save_bytes_to_cache(data, name, folder) for name, data in files(found).items()]
-        return [look.body(found), *(gr.update(value=path, visible=True) for path in paths), asked]
+        view, folder = look.body(found), get_upload_folder()
+        paths = [save_bytes_to_cache(data, name, folder) for name, data in files(found, view).items()]
+        return [view, *(gr.update(value=path, visible=True) for path in paths), asked]
 
 
 def _asked(result, at):

@@ -194,7 +194,7 @@ class Mixing:
     @property
     def moved_share(self) -> float:
         """Share of the energy that went from one token to another."""
-        return float(1 - np.trace(self.from_to) / max(self.from_to.sum(), LEAST_ENERGY))
+        return off_diagonal(self.from_to)
 
     @property
     def half_bins(self) -> tuple[int, int]:
@@ -213,6 +213,11 @@ class Mixing:
 
     def _grid(self):
         return self.from_to.reshape(*self.grid, *self.grid)
+
+
+def off_diagonal(matrix) -> float:
+    """The share of a matrix's sum that lies off its diagonal."""
+    return float(1 - np.trace(matrix) / max(matrix.sum(), LEAST_ENERGY))
 
 
 def _half(energy):

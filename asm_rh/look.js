@@ -4,7 +4,6 @@
 function lookInside(root) {
   const all = (name) => [...root.querySelectorAll(name)], one = (name) => root.querySelector(name);
   const unpack = (text, Type) => new Type(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
-  const signed = (value) => (Math.abs(value) < 0.005 ? "±0.00" : (value > 0 ? "+" : "−") + Math.abs(value).toFixed(2));
   const number = (value) => value.toFixed(2).replace("-", "−");
   const fell = (fall) => (Math.abs(fall) < 0.005 ? "stays" : `${fall > 0 ? "falls" : "rises"} by ${Math.abs(fall).toFixed(2)}`);
   const percent = (share) => `${(100 * share).toFixed(0)} %`;

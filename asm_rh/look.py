@@ -137,9 +137,8 @@ def mixing_part(found: Explanation, number: int, place: Place) -> str:
     mixed, maps = found.mixings[number], found.energies[f"blocks.{number}.hermit"]
     drawn = before_and_after(maps, place, ("before mixing", "after mixing")) + sent_maps(mixed, place) + bin_profiles(mixed)
     numbers = map_table("Energy before and after mixing as numbers", place, "band", maps.before, maps.after)
-    seconds = [f"{place.seconds(c):.2f} s" for c in range(found.grid.columns)]
-    numbers += sent_table("Energy from time to time as numbers", mixed.time_to_time, seconds)
-    numbers += sent_table("Energy from band to band as numbers", mixed.band_to_band, [frequency(hz) for hz in found.grid.hz])
+    numbers += sent_table("Energy from time to time as numbers", mixed.time_to_time, place.column_names)
+    numbers += sent_table("Energy from band to band as numbers", mixed.band_to_band, place.row_names)
     numbers += bin_table(mixed)
     head = element("h3", "What the frequency mixing changed")
     return head + _said(told_mixing(found, number)) + _panels(drawn) + numbers + _sizes(found, f"blocks.{number}.hermit")

@@ -6,7 +6,7 @@ from html import escape
 import numpy as np
 
 from . import pictures
-from .insight import Mixing, PatchGrid, TokenMaps
+from .insight import LEAST_ENERGY, Mixing, PatchGrid, TokenMaps
 from .markup import colour_bar, element, folded, mark, picture, table, tick
 from .sentences import column_words, row_words
 from .words import frequency, signed
@@ -25,20 +25,39 @@ class Place:
     @property
     def hz_marks(self) -> str:
         """The frequency axis."""
-        rows = self.grid.rows
-        shown = range(0, rows, -(-rows // MOST_MARKS))
-        return "".join(mark(100 - 100 * (r + 0.5) / rows, frequency(self.grid.hz[r])) for r in shown)
+        return _marks(self.row_names)
 
     @property
     def time_ticks(self) -> str:
         """The time axis, in seconds of the sound."""
         count = self.grid.columns
-        places = sorted({0, (count - 1) // 2, count - 1})
-        return "".join(tick(100 * (c + 0.5) / count, f"{self.seconds(c):.2f}{' s' if c == count - 1 else ''}") for c in places)
+        return "".join(
+            tick(100 * (c + 0.5) / count, f"{self.seconds(c):.2f}{' s' if c == count - 1 else ''}") for c in _ends_and_middle(count)
+        )
+
+    @property
+    def column_names(self) -> list[str]:
+        """The middle of every column, in words."""
+        return [f"{self.seconds(c):.2f} s" for c in range(self.grid.columns)]
+
+    @property
+    def row_names(self) -> list[str]:
+        """The middle of every row, in words."""
+        return [frequency(hz) for hz in self.grid.hz]
 
     def seconds(self, column: int) -> float:
         """The middle of a column."""
         return self.start + self.grid.ms[column] / 1000
+
+
+def _marks(names):
+    """At most MOST_MARKS of the rows' names along a vertical axis, row 0 lowest."""
+    count = len(names)
+    return "".join(mark(100 - 100 * (r + 0.5) / count, names[r]) for r in range(0, count, -(-count // MOST_MARKS)))
+
+
+def _ends_and_middle(count):
+    return sorted({0, (count - 1) // 2, count - 1})
 
 
 # ---------------------------------------------------------------------------------------------- maps of patches
@@ -60,7 +79,7 @@ def _map(title, drawn, values, limits, colours, place, kind, unit):
     image = f'<img class="{kind}" alt="{escape(alt)}" src="{pictures.png_uri(pictures.heat_png(drawn, *limits, colours))}">'
     low, high = limits
     ends = (signed(high), signed(low), "0") if colours == pictures.SIGNED else (plain(high), plain(low))
-    data = {"data_cells": pictures.packed(values, "<f4"), "data_rows": values.shape[0], "data_columns": values.shape[1], "data_unit": unit}
+    data = {"data_cells": pictures.packed(values, "<f4"), "data_rows": values.shape[0], "data_columns": values.shape[1]}
     return figure(title, place.hz_marks, image, place.time_ticks, colour_bar(colours, *ends), "map patches", **data)
 
 
@@ -71,11 +90,11 @@ def before_and_after(maps: TokenMaps, place: Place, titles) -> str:
     return "".join(pair) + patch_map("change", maps.change, pictures.even_limits(maps.change), pictures.SIGNED, place, "after − before")
 
 
-def map_table(title: str, place: Place, heads, *maps: np.ndarray, digits: int = 2) -> str:
+def map_table(title: str, place: Place, heads, *maps: np.ndarray) -> str:
     """Maps (rows, columns) as numbers, folded away: a row per patch row, `before → after` in a cell."""
     grid = place.grid
     rows = [
-        (row_words(grid, r), *(" → ".join(plain(values[r, c], digits) for values in maps) for c in range(grid.columns)))
+        (row_words(grid, r), *(" → ".join(plain(values[r, c]) for values in maps) for c in range(grid.columns)))
         for r in reversed(range(grid.rows))
     ]
     heads = (escape(heads), *(column_words(grid, c, place.start) for c in range(grid.columns)))
@@ -87,31 +106,31 @@ def map_table(title: str, place: Place, heads, *maps: np.ndarray, digits: int = 
 
 def sent_maps(mixed: Mixing, place: Place) -> str:
     """The energy that the learned mixing sent, time x time and band x band, in percent of all that it passed on."""
-    seconds = [f"{place.seconds(c):.2f} s" for c in range(place.grid.columns)]
-    hertz = [frequency(hz) for hz in place.grid.hz]
-    return _sent("from time (right) to time (up)", mixed.time_to_time, seconds, "time") + _sent(
-        "from band (right) to band (up)", mixed.band_to_band, hertz, "band"
+    return _sent("from time (right) to time (up)", mixed.time_to_time, place.column_names, "time") + _sent(
+        "from band (right) to band (up)", mixed.band_to_band, place.row_names, "band"
     )
 
 
 def _sent(title, matrix, names, axis):
-    percent = 100 * matrix / max(matrix.sum(), 1e-12)
-    low, high = 0.0, float(percent.max())
-    uri = pictures.png_uri(pictures.heat_png(percent, low, high, "viridis"))
+    percent = _percent(matrix)
+    high = float(percent.max())
+    uri = pictures.png_uri(pictures.heat_png(percent, 0.0, high, "viridis"))
     image = f'<img class="cells" alt="{escape(title)}: share of the energy, highest {high:.1f} %" src="{uri}">'
-    count, step = len(names), -(-len(names) // MOST_MARKS)
-    marks = "".join(mark(100 - 100 * (i + 0.5) / count, names[i]) for i in range(0, count, step))
-    ticks = "".join(tick(100 * (i + 0.5) / count, names[i]) for i in sorted({0, (count - 1) // 2, count - 1}))
+    count = len(names)
+    ticks = "".join(tick(100 * (i + 0.5) / count, names[i]) for i in _ends_and_middle(count))
     data = {"data_cells": pictures.packed(percent, "<f4"), "data_rows": count, "data_columns": count, "data_axis": axis,
-            "data_names": "|".join(names), "data_unit": "% of the energy"}  # fmt: skip
-    return figure(title, marks, image, ticks, colour_bar("viridis", f"{high:.1f} %", "0 %"), "map sent", **data)
+            "data_names": "|".join(names)}  # fmt: skip
+    return figure(title, _marks(names), image, ticks, colour_bar("viridis", f"{high:.1f} %", "0 %"), "map sent", **data)
 
 
 def sent_table(title: str, matrix: np.ndarray, names) -> str:
     """A from-to matrix in percent, folded away."""
-    percent = 100 * matrix / max(matrix.sum(), 1e-12)
-    rows = [(f"to {name}", *(f"{value:.1f}" for value in row)) for name, row in zip(names, percent, strict=True)]
+    rows = [(f"to {name}", *(f"{value:.1f}" for value in row)) for name, row in zip(names, _percent(matrix), strict=True)]
     return folded(escape(title), table(("%", *(f"from {name}" for name in names)), rows))
+
+
+def _percent(matrix):
+    return 100 * matrix / max(matrix.sum(), LEAST_ENERGY)
 
 
 # ---------------------------------------------------------------------------------------------- bins

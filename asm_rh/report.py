@@ -26,21 +26,22 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 1180px; margin: 0 auto; 
 """
 
 
-def report(found: Explanation) -> str:
-    """The whole page."""
+def report(found: Explanation, view: str | None = None) -> str:
+    """The whole page; `view` is `look.body` where it was made before."""
     title = f"{escape(shown(found.label))} {found.score:.2f}"
     meta = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
     still = "<noscript><style>.look-block[hidden] { display: block; }</style></noscript>"
     top = f"<head>{meta}<title>{title}</title><style>{PAGE}{style()}</style>{still}</head>"
-    return f"<!doctype html><html lang=en>{top}<body>{body(found)}<script>{script()}lookInside(document.body);</script></body></html>\n"
+    inner = f"{view or body(found)}<script>{script()}lookInside(document.body);</script>"
+    return f"<!doctype html><html lang=en>{top}<body>{inner}</body></html>\n"
 
 
-def files(found: Explanation) -> dict[str, bytes]:
-    """report.html, maps.npz and summary.json, by name."""
+def files(found: Explanation, view: str | None = None) -> dict[str, bytes]:
+    """report.html, maps.npz and summary.json, by name; `view` as in `report`."""
     maps = io.BytesIO()
     np.savez_compressed(maps, **arrays(found))
     numbers = json.dumps(summary(found), indent=1, ensure_ascii=False) + "\n"
-    return {"report.html": report(found).encode(), "maps.npz": maps.getvalue(), "summary.json": numbers.encode()}
+    return {"report.html": report(found, view).encode(), "maps.npz": maps.getvalue(), "summary.json": numbers.encode()}
 
 
 def save(found: Explanation, folder: Path) -> list[Path]:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from .explain import Explanation
-from .insight import PatchGrid, RollMap, TokenMaps
+from .insight import PatchGrid, RollMap, TokenMaps, off_diagonal
 from .words import frequency, shown, signed
 
 UNCHANGED = 0.005
@@ -13,8 +13,7 @@ READINGS = {"paper": "the paper's listing", "grid": "the grid of patches", "off"
 
 def sentences(found: Explanation) -> list[str]:
     """What happened in this window: the whole, then one sentence per block, then what the score rests on."""
-    told = [told_whole(found), *(told_block(found, block) for block in range(len(found.rolls))), told_support(found)]
-    return told
+    return [told_whole(found), *(told_block(found, block) for block in range(len(found.rolls))), told_support(found)]
 
 
 def told_whole(found: Explanation) -> str:
@@ -99,11 +98,6 @@ def fell(change: float) -> str:
     if abs(change) < UNCHANGED:
         return "stays"
     return f"{'falls' if change > 0 else 'rises'} by {abs(change):.2f}"
-
-
-def off_diagonal(matrix) -> float:
-    """The share of a matrix's sum that lies off its diagonal."""
-    return float(1 - np.trace(matrix) / max(matrix.sum(), 1e-12))
 
 
 def row_words(grid: PatchGrid, row: int) -> str:
