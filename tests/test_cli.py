@@ -17,7 +17,7 @@ import soundfile
 import torch
 from interrupts import heed_interrupts, interrupt_at
 
-from asm_rh import __version__, cli, config, train
+from asm_rh import __version__, cli_train, config, train
 from asm_rh.augment import AugmentConfig
 from asm_rh.classifier import Classifier
 from asm_rh.cli import main
@@ -236,7 +236,7 @@ def test_interruption_is_130_and_no_traceback(model, sounds, capsys, monkeypatch
 
 
 def test_labels_come_in_alphabetical_order_with_reserved_ones_last():
-    assert cli.ordered_labels(["yes", "_unknown_", "no", "_silence_", "yes"]) == ("no", "yes", "_silence_", "_unknown_")
+    assert cli_train.ordered_labels(["yes", "_unknown_", "no", "_silence_", "yes"]) == ("no", "yes", "_silence_", "_unknown_")
 
 
 # ---------------------------------------------------------------------------------------------- train, eval, info
@@ -408,7 +408,7 @@ def test_unknown_augmentation_is_refused(pair, classes, tiny_preset, tmp_path, c
 def test_interrupted_training_says_how_to_go_on_and_resume_does(classes, tiny_preset, tmp_path, monkeypatch, capsys):
     cache, run = tmp_path / "features.npz", tmp_path / "run"
     command = training(run, "--data", classes, "--cache", cache)
-    monkeypatch.setattr(cli, "progress_printer", lambda: interrupt_at(3))
+    monkeypatch.setattr(cli_train, "progress_printer", lambda: interrupt_at(3))
     assert main(command) == 130
     err = capsys.readouterr().err
     assert "Go on with the same command and --resume" in err and str(run) in err and "Traceback" not in err
@@ -425,7 +425,7 @@ def test_interruption_before_the_first_epoch_does_not_promise_to_resume(
     classes, tiny_preset, tmp_path, monkeypatch, capsys
 ):
     command = training(tmp_path / "run", "--data", classes, "--cache", tmp_path / "features.npz")
-    monkeypatch.setattr(cli, "progress_printer", lambda: interrupt_at(1))
+    monkeypatch.setattr(cli_train, "progress_printer", lambda: interrupt_at(1))
     assert main(command) == 130
     err = capsys.readouterr().err
     assert "--resume" not in err and "start again with the same command" in err

@@ -3,7 +3,8 @@
 from dataclasses import asdict
 
 from asm_rh.augment import AugmentConfig
-from asm_rh.cli import augmentation, build_parser
+from asm_rh.cli import build_parser
+from asm_rh.cli_train import augmentation
 from asm_rh.train import TrainConfig
 from benchmarks.keywords_choose import TRAIN_COMMAND, commands_of
 
