@@ -11,6 +11,7 @@ from .config import NOISE, SILENCE, UNKNOWN
 AUDIO_ENDINGS = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac", ".webm", ".aif", ".aiff"}
 KEYWORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
 SPLITS = ("train", "valid", "test")
+LABEL_SEPARATOR = ";"  # between the labels of a clip that has several
 
 
 class DataError(ValueError):
@@ -19,7 +20,10 @@ class DataError(ValueError):
 
 @dataclass(frozen=True)
 class Clip:
-    """One labelled stretch of a recording; `start` and `end` in seconds, `group` what must stay on one side of a split (a speaker)."""
+    """One labelled stretch of a recording; `start` and `end` in seconds, `group` what must stay on one side of a split (a speaker).
+
+    Several labels stand in `label` with LABEL_SEPARATOR between. `fold` is the official fold of a set that has such.
+    """
 
     path: Path
     label: str
@@ -27,6 +31,23 @@ class Clip:
     split: str | None = None
     start: float = 0.0
     end: float | None = None
+    fold: str | None = None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Every label of the clip."""
+        return split_labels(self.label)
+
+    @property
+    def name(self) -> str:
+        """What tells this clip from all others: its path, with its stretch where it has one."""
+        stretch = "" if self.start == 0 and self.end is None else f"#{self.start:g}-{'' if self.end is None else f'{self.end:g}'}"
+        return f"{self.path}{stretch}"
+
+
+def split_labels(label: str) -> tuple[str, ...]:
+    """`dog;rain` -> (dog, rain)."""
+    return tuple(label.split(LABEL_SEPARATOR))
 
 
 def read_speech_commands(root, words=KEYWORDS) -> list[Clip]:

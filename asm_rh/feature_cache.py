@@ -19,13 +19,15 @@ from .frontends import FRONTENDS, fill_with_pause
 
 LEAST_FILLED = 0.5  # a clip's last window is kept when at least this share of it is sound
 COLUMNS = ("label", "group", "split")
+EXTRA = ("weight", "approximate", "clip")  # files of earlier versions may lack them
 
 
 @dataclass
 class FeatureCache:
     """Raw log-mel (rows, frames, bands) float16 and, per row, `label`, `group`, `split` and how often to draw it, `weight`.
 
-    `approximate` marks rows that stand in for real recordings: training leaves them out of its last part. `skipped` lists unreadable files.
+    `approximate` marks rows that stand in for real recordings: training leaves them out of its last part. `clip` names the recording that
+    a row is a window of. `skipped` lists unreadable files.
     """
 
     features: np.ndarray
@@ -34,6 +36,7 @@ class FeatureCache:
     split: np.ndarray
     weight: np.ndarray = None
     approximate: np.ndarray = None
+    clip: np.ndarray = None
     frontend: dict = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
 
@@ -41,7 +44,8 @@ class FeatureCache:
         rows = len(self.features)
         self.weight = np.ones(rows, np.float32) if self.weight is None else self.weight
         self.approximate = np.zeros(rows, bool) if self.approximate is None else self.approximate
-        for name in (*COLUMNS, "weight", "approximate"):
+        self.clip = np.array([str(i) for i in range(rows)]) if self.clip is None else self.clip
+        for name in (*COLUMNS, *EXTRA):
             if len(getattr(self, name)) != rows:
                 raise DataError(f"feature cache: {len(getattr(self, name))} values of {name} for {rows} rows of features")
 
@@ -50,7 +54,7 @@ class FeatureCache:
 
     def part(self, chosen) -> "FeatureCache":
         """The rows where `chosen` (rows,) is true."""
-        columns = {name: getattr(self, name)[chosen] for name in ("features", *COLUMNS, "weight", "approximate")}
+        columns = {name: getattr(self, name)[chosen] for name in ("features", *COLUMNS, *EXTRA)}
         return FeatureCache(**columns, frontend=self.frontend)
 
     def of_split(self, name: str) -> "FeatureCache":
@@ -66,7 +70,7 @@ class FeatureCache:
         """Writes the cache to an .npz file, whole or not at all."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        arrays = {name: getattr(self, name) for name in ("features", *COLUMNS, "weight", "approximate")}
+        arrays = {name: getattr(self, name) for name in ("features", *COLUMNS, *EXTRA)}
         handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".npz")
         os.close(handle)
         try:
@@ -84,7 +88,7 @@ class FeatureCache:
                 missing = [name for name in ("features", *COLUMNS) if name not in file]
                 if missing:
                     raise DataError(f"{path} has no {', '.join(missing)}: expected a feature cache with features, {', '.join(COLUMNS)}")
-                columns = {name: file[name] for name in ("features", *COLUMNS, "weight", "approximate") if name in file}
+                columns = {name: file[name] for name in ("features", *COLUMNS, *EXTRA) if name in file}
                 frontend = json.loads(str(file["frontend"])) if "frontend" in file else {}
         except DataError:
             raise
@@ -101,7 +105,7 @@ def concatenate(caches: list[FeatureCache]) -> FeatureCache:
     kinds = {json.dumps(cache.frontend, sort_keys=True) for cache in caches if cache.frontend}
     if len(kinds) > 1:
         raise DataError(f"the feature caches come from different front ends: {' and '.join(sorted(kinds))}")
-    names = ("features", *COLUMNS, "weight", "approximate")
+    names = ("features", *COLUMNS, *EXTRA)
     columns = {name: np.concatenate([getattr(cache, name) for cache in caches]) for name in names}
     frontend = next((cache.frontend for cache in caches if cache.frontend), {})
     return FeatureCache(**columns, frontend=frontend, skipped=sum((cache.skipped for cache in caches), []))
@@ -121,11 +125,11 @@ def build(clips: list[Clip], config: ModelConfig, hop_seconds: float | None = No
             skipped.append(f"{clip.path}: {error}")
             continue
         rows += [raw_features(frontend, wave, config) for wave in waves]
-        names += [(clip.label, clip.group, clip.split or "train")] * len(waves)
+        names += [(clip.label, clip.group, clip.split or "train", clip.name)] * len(waves)
     if not rows:
         raise DataError(f"none of {len(clips)} files could be read; the first: {skipped[0] if skipped else 'no files given'}")
-    label, group, split = (np.array(column) for column in zip(*names))
-    return FeatureCache(np.stack(rows), label, group, split, frontend=raw_settings(config), skipped=skipped)
+    label, group, split, name = (np.array(column) for column in zip(*names))
+    return FeatureCache(np.stack(rows), label, group, split, clip=name, frontend=raw_settings(config), skipped=skipped)
 
 
 def clip_windows(clip: Clip, config: ModelConfig, hop_seconds: float | None = None) -> list[np.ndarray]:
