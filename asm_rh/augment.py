@@ -17,7 +17,8 @@ NEPERS_PER_DB = math.log(10) / 10
 class AugmentConfig:
     """How far each change may go; zero switches it off.
 
-    Levels in dB, shift in frames; stretch and warp, time masks and band masks as shares of the time and mel axis.
+    Levels in dB, shift in frames; stretch and warp, time masks and band masks as shares of the time and mel axis. Mixup shares out
+    energies as it does targets; with `mixup_waveforms` it shares out amplitudes, as mixing the waveforms would but for their cross terms.
     """
 
     gain_db: float = 20.0
@@ -33,6 +34,7 @@ class AugmentConfig:
     band_mask: float = 0.125
     mixup_probability: float = 0.0
     mixup_alpha: float = 0.4
+    mixup_waveforms: bool = False
 
     def __post_init__(self):
         for name in ("noise_probability", "mixup_probability", "time_mask", "band_mask"):
@@ -110,7 +112,8 @@ def mixup(features, targets, config: AugmentConfig, generator):
     chosen = torch.rand(batch, generator=generator) < config.mixup_probability
     kept = torch.where(chosen, torch.maximum(kept, 1 - kept), 1.0).to(features)
     order = torch.randperm(batch, generator=generator)
-    mixed = torch.logaddexp(features + kept.log()[:, None, None], features[order] + (1 - kept).log()[:, None, None])
+    power = 2 if config.mixup_waveforms else 1
+    mixed = torch.logaddexp(features + power * kept.log()[:, None, None], features[order] + power * (1 - kept).log()[:, None, None])
     return mixed, targets * kept[:, None] + targets[order] * (1 - kept)[:, None]
 
 

@@ -1,8 +1,6 @@
 """Folders of weights: config.json and model.safetensors, read strictly, never a pickle."""
 
 import json
-import os
-import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from .config import ModelConfig
+from .files import write_whole
 from .model import AudioMixer
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
@@ -47,7 +46,7 @@ def save(model: AudioMixer, folder) -> None:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    _replace({
+    write_whole({
         folder / WEIGHTS_FILE: lambda path: save_file(tensors, path, metadata={"format": "pt"}),
         folder / CONFIG_FILE: lambda path: Path(path).write_text(model.config.to_json(), encoding="utf-8"),
     })
@@ -149,20 +148,3 @@ def _compare(path, wanted, found):
                 f"{path} {word} tensor {first}" + (f" and {len(names) - 3} more" if len(names) > 3 else "")
                 + f": it does not belong to the {CONFIG_FILE} beside it"
             )
-
-
-def _replace(writers):
-    """Writes every {path: write(temporary path)} beside its place, and exchanges the files only when all of them are whole."""
-    written = {}
-    try:
-        for path, write in writers.items():
-            handle, written[path] = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-            os.close(handle)
-            write(written[path])
-            os.chmod(written[path], 0o644)
-        for path, temporary in written.items():
-            os.replace(temporary, path)
-    except BaseException:
-        for temporary in written.values():
-            Path(temporary).unlink(missing_ok=True)
-        raise

@@ -54,7 +54,8 @@ class FrontendConfig:
 class ModelConfig:
     """Everything that decides a model's shape and its answer, except the weights.
 
-    `frames` is the number of spectrogram frames a window is padded or cut to; `patch` and `stride` are (bands, frames).
+    `frames` is the number of spectrogram frames a window is padded or cut to; `patch` and `stride` are (bands, frames). `class_tokens` is 0
+    where the mean over the patches is classified; otherwise so many learned tokens stand before them, with positions, as in AST.
     Raises ConfigError, with the numbers and the nearest that works, for sizes no model can have.
     """
 
@@ -72,6 +73,7 @@ class ModelConfig:
     channel_hidden: int = 3072
     roll: str = "paper"
     hermit: str = "lossless"
+    class_tokens: int = 0
     dropout: float = 0.0
     drop_path: float = 0.0
     output: str = "softmax"
@@ -89,6 +91,11 @@ class ModelConfig:
         _fractions(self, "dropout", "drop_path")
         if not 0 <= self.threshold <= 1:
             raise ConfigError(f"threshold={self.threshold}: expected 0..1")
+        if self.class_tokens < 0 or (self.class_tokens and self.roll != "off"):
+            raise ConfigError(
+                f"class_tokens={self.class_tokens}, roll={self.roll!r}: expected 0 or more, and roll='off' with any, "
+                "since tokens that are no patches have no place to be rolled to"
+            )
         self._check_labels()
         self._check_sizes()
 
@@ -145,8 +152,8 @@ class ModelConfig:
 
     @property
     def tokens(self) -> int:
-        """Number of patches; token f * columns + t is the patch at frequency row f and time column t."""
-        return self.grid[0] * self.grid[1]
+        """Number of tokens; f * columns + t, behind the class tokens, is the patch at frequency row f and time column t."""
+        return self.grid[0] * self.grid[1] + self.class_tokens
 
     @property
     def window_samples(self) -> int:

@@ -1,8 +1,7 @@
 """Raw log-mel features of many clips in one .npz file: written once from audio, trained from many times."""
 
 import json
-import os
-import tempfile
+import math
 import zipfile
 import zlib
 from dataclasses import asdict, dataclass, field
@@ -15,6 +14,7 @@ from torch.nn.functional import pad
 from .audio import AudioError, decode, resample
 from .config import ModelConfig
 from .datasets import Clip, DataError
+from .files import write_whole
 from .frontends import FRONTENDS, fill_with_pause
 
 LEAST_FILLED = 0.5  # a clip's last window is kept when at least this share of it is sound
@@ -66,19 +66,22 @@ class FeatureCache:
         _, which, counts = np.unique(self.label, return_inverse=True, return_counts=True)
         self.weight = (len(self) / max(1, len(counts)) / counts[which]).astype(np.float32)
 
+    def assign(self, splits: dict) -> None:
+        """Gives every row the split that `splits` has for its clip; raises DataError for a clip it does not name."""
+        unknown = sorted(set(self.clip.tolist()) - set(splits))
+        if unknown:
+            raise DataError(
+                f"the feature cache holds {len(unknown)} clips that the data does not, such as {unknown[0]}: "
+                "name the folders as when it was made, or make it anew"
+            )
+        self.split = np.array([splits[name] for name in self.clip.tolist()])
+
     def save(self, path) -> None:
         """Writes the cache to an .npz file, whole or not at all."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         arrays = {name: getattr(self, name) for name in ("features", *COLUMNS, *EXTRA)}
-        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".npz")
-        os.close(handle)
-        try:
-            np.savez(temporary, **arrays, frontend=json.dumps(self.frontend))
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        finally:
-            Path(temporary).unlink(missing_ok=True)
+        write_whole({path: lambda temporary: _savez(temporary, arrays, json.dumps(self.frontend))})
 
     @classmethod
     def load(cls, path) -> "FeatureCache":
@@ -100,6 +103,11 @@ class FeatureCache:
         return cls(**columns, frontend=frontend)
 
 
+def _savez(path, arrays, frontend):
+    with open(path, "wb") as file:  # by its name, numpy would add an ending
+        np.savez(file, **arrays, frontend=frontend)
+
+
 def concatenate(caches: list[FeatureCache]) -> FeatureCache:
     """One cache of all rows; raises DataError when the front ends differ."""
     kinds = {json.dumps(cache.frontend, sort_keys=True) for cache in caches if cache.frontend}
@@ -109,6 +117,14 @@ def concatenate(caches: list[FeatureCache]) -> FeatureCache:
     columns = {name: np.concatenate([getattr(cache, name) for cache in caches]) for name in names}
     frontend = next((cache.frontend for cache in caches if cache.frontend), {})
     return FeatureCache(**columns, frontend=frontend, skipped=sum((cache.skipped for cache in caches), []))
+
+
+def statistics(cache: FeatureCache, centre: bool = False) -> tuple[float, float]:
+    """Mean and standard deviation of a cache's features, for the front end's `mean` and `std`; with `centre` of rows less their mean."""
+    means = cache.features.mean((1, 2), dtype=np.float64)
+    mean = 0.0 if centre else float(means.mean())
+    squares = [np.square(row.astype(np.float64) - (own if centre else mean)).mean() for row, own in zip(cache.features, means)]
+    return round(mean, 6), round(math.sqrt(np.mean(squares)) or 1.0, 6)
 
 
 def build(clips: list[Clip], config: ModelConfig, hop_seconds: float | None = None, progress=lambda items: items) -> FeatureCache:

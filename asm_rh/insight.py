@@ -93,7 +93,8 @@ class TokenMaps:
 def token_maps(tensors: dict, name: str, grid: tuple[int, int]) -> TokenMaps:
     """The energy that a mechanism (`blocks.3.roll`) got and gave, from its recorded `.in` and `.out` (1, tokens, width)."""
     before, after = (tensors[f"{name}.{end}"][0].detach().double().square().mean(1).sqrt().cpu().numpy() for end in ("in", "out"))
-    return TokenMaps(before.reshape(grid), after.reshape(grid))
+    patches = math.prod(grid)  # class tokens stand before them
+    return TokenMaps(before[-patches:].reshape(grid), after[-patches:].reshape(grid))
 
 
 # ---------------------------------------------------------------------------------------------- RollBlock
@@ -176,8 +177,8 @@ class Mixing:
     """Frequency mixing of one block.
 
     Energies (bins,) per Hermitian bin: of the transformed input, `before`, and of what the learned mixing made of it, `after`. `from_to`
-    (tokens, tokens): energy that token j sent to token i through the learned mixing, linearised at this input. Where the model's transform
-    is the identity `transformed` is false, and the bins are plain features.
+    (patches, patches): energy that patch j sent to patch i through the learned mixing, linearised at this input. Where the model's
+    transform is the identity `transformed` is false, and the bins are plain features.
     """
 
     before: np.ndarray
@@ -238,7 +239,8 @@ def mixing(model, block: int, tensors: dict) -> Mixing:
     spectrum, mixed = (tensors[prefix + name][0].detach() for name in ("spectrum", "mixed"))
     before, after = (tensor.double().square().sum(0).cpu().numpy() for tensor in (spectrum, mixed))
     mixer = model.blocks[block].hermit
-    return Mixing(before, after, from_to(mixer.mlp, spectrum), model.config.grid, mixer.forward_matrix is not None)
+    sent = from_to(mixer.mlp, spectrum)[model.config.class_tokens :, model.config.class_tokens :]
+    return Mixing(before, after, sent, model.config.grid, mixer.forward_matrix is not None)
 
 
 def from_to(mlp, spectrum) -> np.ndarray:

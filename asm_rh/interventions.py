@@ -34,7 +34,7 @@ def causes(model, wave) -> tuple[np.ndarray, list[Cause]]:
     The pass carries one row per switch from the block where it acts, so that every block runs once per switch before it and no more.
     """
     model.eval()
-    x = _patches(model, model.features(wave))
+    x = model.pooling.add(_patches(model, model.features(wave)))
     found = []
     for index, block in enumerate(model.blocks):
         own = [name for name in switches(model) if name == f"blocks.{index}" or name.startswith(f"blocks.{index}.")]
@@ -53,7 +53,7 @@ def causes(model, wave) -> tuple[np.ndarray, list[Cause]]:
 
 @dataclass(frozen=True)
 class Followed:
-    """Where the effect of single patches is, block after block.
+    """Where the effect of single patches is, block after block; class tokens are left out.
 
     `tokens` (n,) the patches that were taken out, one at a time; `energy` (n, 1 + blocks, tokens) the squared change of every token then,
     first behind the patch stem, then behind each block; `scores` (n, labels) the scores without the patch.
@@ -77,10 +77,11 @@ def follow(model, wave, tokens) -> Followed:
     x, tokens = heard.repeat(1 + len(tokens), 1, 1), np.asarray(tokens)
     for row, token in enumerate(tokens.tolist()):
         x[1 + row, token] = silent[token]
-    energy = [_squared_change(x)]
+    first, x = model.config.class_tokens, model.pooling.add(x)
+    energy = [_squared_change(x[:, first:])]
     for block in model.blocks:
         x = block(x)
-        energy.append(_squared_change(x))
+        energy.append(_squared_change(x[:, first:]))
     return Followed(tokens, torch.stack(energy, 1).cpu().numpy(), _scores(model, x[1:]))
 
 
@@ -93,7 +94,7 @@ def _squared_change(x):
 
 
 def _scores(model, x):
-    return model.probabilities(model.head(model.norm(x).mean(1))).cpu().numpy()
+    return model.probabilities(model.head(model.pooling(model.norm(x)))).cpu().numpy()
 
 
 # ---------------------------------------------------------------------------------------------- another reading of the roll

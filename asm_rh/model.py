@@ -10,6 +10,7 @@ from .frontends import FRONTENDS, fill_with_pause
 from .mixers import KINDS
 
 LAYER_NORM_EPS = 1e-6
+POSITION_STD = 0.02
 
 
 class Block(Switch, nn.Module):
@@ -38,17 +39,62 @@ class Block(Switch, nn.Module):
 
 
 class DropPath(nn.Module):
-    """Stochastic depth: in training, leaves the branch out for some clips and scales the others up to keep the mean."""
+    """Stochastic depth: in training, leaves the branch out for some clips and scales the others up to keep the mean.
+
+    What the next calls keep can be planned, so that a batch that is computed in parts loses the same branches as one computed at once.
+    """
 
     def __init__(self, rate: float):
         super().__init__()
-        self.rate = rate
+        self.rate, self.planned = rate, iter(())
+
+    def plan(self, chances) -> None:
+        """Decides the next calls: one row (clips,) of numbers from 0 to 1 for each; a clip below the rate loses the branch."""
+        self.planned = iter(chances)
 
     def forward(self, x):
         if not self.training or self.rate == 0:
             return x
-        keep = torch.rand(len(x), *[1] * (x.ndim - 1), device=x.device) >= self.rate
-        return x * (keep / (1 - self.rate)).to(x.dtype)
+        chances = next(self.planned, None)
+        keep = (torch.rand(len(x)) if chances is None else chances).to(x.device) >= self.rate
+        return x * (keep / (1 - self.rate)).to(x.dtype).view(-1, *[1] * (x.ndim - 1))
+
+
+class MeanOverTokens(nn.Module):
+    """Blocks see the patches alone; the embedding is the mean over them (arXiv 2402.18007)."""
+
+    def add(self, x):
+        """Patches (B, n, width) -> the tokens that the blocks mix."""
+        return x
+
+    def forward(self, x):
+        return x.mean(1)
+
+
+class ClassTokens(nn.Module):
+    """AST's way, which the paper's ASM keeps: learned tokens before the patches, positions added; the embedding is the tokens' mean."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.count = config.class_tokens
+        self.tokens = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, self.count, config.width), std=POSITION_STD))
+        self.positions = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, config.tokens, config.width), std=POSITION_STD))
+
+    def add(self, x):
+        """Patches (B, n, width) -> (B, count + n, width)."""
+        return torch.cat([self.tokens.expand(len(x), -1, -1), x], 1) + self.positions
+
+    def forward(self, x):
+        return x[:, : self.count].mean(1)
+
+
+BRANCHES = 2  # of a block: so often each DropPath is called in a forward pass
+
+
+def plan_drop_paths(model, chances) -> None:
+    """Decides what a training model's next forward pass leaves out: chances (blocks, BRANCHES, clips) from 0 to 1."""
+    for block, rows in zip(model.blocks, chances):
+        block.drop_path.plan(rows)
 
 
 class AudioMixer(nn.Module):
@@ -68,6 +114,7 @@ class AudioMixer(nn.Module):
         self.frontend = FRONTENDS[config.frontend.name](config.frontend, config.sample_rate)
         self.taps = nn.ModuleDict({name: Tap() for name in ("features", "patches", "embedding", "logits")})
         self.stem = nn.Conv2d(1, config.width, config.patch, config.stride)
+        self.pooling = ClassTokens(config) if config.class_tokens else MeanOverTokens()
         self.blocks = nn.ModuleList(Block(config, i) for i in range(config.depth))
         self.norm = nn.LayerNorm(config.width, LAYER_NORM_EPS)
         self.head = nn.Sequential(nn.LayerNorm(config.width, LAYER_NORM_EPS), nn.Linear(config.width, len(config.labels)))
@@ -94,10 +141,10 @@ class AudioMixer(nn.Module):
         """Normalised features (B, frames, bands) -> (B, width)."""
         features = self.taps["features"](features)
         x = self.stem(features.transpose(1, 2).unsqueeze(1))  # (B, width, rows, columns)
-        x = self.taps["patches"](x.flatten(2).transpose(1, 2))  # (B, tokens, width), frequency-major
+        x = self.pooling.add(self.taps["patches"](x.flatten(2).transpose(1, 2)))  # (B, tokens, width), frequency-major
         for block in self.blocks:
             x = block(x)
-        return self.taps["embedding"](self.norm(x).mean(1))
+        return self.taps["embedding"](self.pooling(self.norm(x)))
 
     def forward_features(self, features):
         """Normalised features (B, frames, bands) -> (B, classes) logits."""
@@ -147,7 +194,7 @@ def count_parameters(model: nn.Module) -> int:
 
 def count_macs(config: ModelConfig) -> int:
     """Multiply-accumulates of one window through stem and blocks; the fixed Hermitian transforms are not counted."""
-    patch = config.patch[0] * config.patch[1] * config.width * config.tokens
+    patch = config.patch[0] * config.patch[1] * config.width * (config.tokens - config.class_tokens)
     token = 2 * config.tokens * config.token_hidden * config.width
     channel = 2 * config.width * config.channel_hidden * config.tokens
     return patch + config.depth * (token + channel) + config.width * len(config.labels)

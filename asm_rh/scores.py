@@ -87,10 +87,7 @@ class WindowScores:
         """
         if len(self) == 0:
             raise ValueError("WindowScores: got 0 windows, expected at least one to give scores for the clip")
-        foreground = self._foreground()
-        if not self.background or not foreground:
-            return self.scores.mean(axis=0, dtype=np.float64).astype(np.float32)
-        return self.scores[self.scores[:, foreground].max(axis=1).argmax()].copy()
+        return pool(self.scores, self.labels, self.background)
 
     def top(self, k: int | None = 5) -> list[dict[str, Any]]:
         """Return the `k` best labels of the whole clip (None: all) as [{"label": str, "score": float}], best first."""
@@ -99,9 +96,6 @@ class WindowScores:
         pooled = self.pooled()
         best = np.argsort(-pooled, kind="stable")[:k]
         return [{"label": self.labels[index], "score": float(pooled[index])} for index in best]
-
-    def _foreground(self) -> list[int]:
-        return [index for index, label in enumerate(self.labels) if label not in self.background]
 
     # ------------------------------------------------------------------------------------------ events
 
@@ -202,6 +196,14 @@ def _check_known(names: Any, labels: tuple[str, ...], what: str) -> None:
 def _one_field(label: str) -> str:
     # A tab or a line break inside a name would shift every following column.
     return " ".join(label.split())
+
+
+def pool(scores: np.ndarray, labels, background) -> np.ndarray:
+    """The scores (C,) of a whole clip from those of its windows (N, C), at least one; see `WindowScores.pooled`."""
+    foreground = [index for index, label in enumerate(labels) if label not in background]
+    if not background or not foreground:
+        return scores.mean(axis=0, dtype=np.float64).astype(np.float32)
+    return scores[scores[:, foreground].max(axis=1).argmax()].copy()
 
 
 def _write(path: str | os.PathLike | TextIO | None, text: str) -> str:

@@ -69,7 +69,7 @@ def token_columns(tensor, shape, fit):
     """A matrix (hidden, tokens) that reads tokens, its columns resampled from grid to grid."""
     if _same_grid(tensor, shape, fit):
         return tensor
-    if fit.grid is None or tensor.shape != (shape[0], math.prod(fit.grid)):
+    if fit.ours.class_tokens or fit.grid is None or tensor.shape != (shape[0], math.prod(fit.grid)):
         return None
     return keep_sum(tensor.unflatten(1, fit.grid), fit.ours.grid).flatten(1)
 
@@ -78,7 +78,7 @@ def token_rows(tensor, shape, fit):
     """A matrix (tokens, hidden) or a bias (tokens,) that writes tokens, its rows resampled from grid to grid."""
     if _same_grid(tensor, shape, fit):
         return tensor
-    if fit.grid is None or tensor.shape != (math.prod(fit.grid), *shape[1:]):
+    if fit.ours.class_tokens or fit.grid is None or tensor.shape != (math.prod(fit.grid), *shape[1:]):
         return None
     planes = tensor.reshape(*fit.grid, -1).permute(2, 0, 1)
     return resample(planes, fit.ours.grid).permute(1, 2, 0).reshape(shape)

@@ -11,25 +11,11 @@ import re
 import sys
 from pathlib import Path
 
-from .record import RESULTS
+from .figures import interval, load, percent
+from .tables import reproduce_section
 
 ROOT = Path(__file__).parent.parent
 CARD = ROOT / "checkpoints" / "asm-rh-keywords" / "README.md"
-
-
-def load(name: str) -> dict:
-    """One results file."""
-    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-
-
-def percent(share: float) -> str:
-    """0.95678 -> `95.7 %`."""
-    return f"{100 * share:.1f} %"
-
-
-def interval(low_high) -> str:
-    """(0.94, 0.97) -> `94.0 to 97.0`."""
-    return " to ".join(f"{100 * x:.1f}" for x in low_high)
 
 
 def plain(label: str) -> str:
@@ -174,11 +160,16 @@ def filled(text: str, name: str, section: str) -> str:
     return pattern.sub(lambda m: m[1] + section + "\n" + m[2], text)
 
 
+SECTIONS = {
+    "keywords": readme_section, "hermit": hermit_section, "live": live_section, "explain": explain_section, "reproduce": reproduce_section,
+}
+
+
 def pages() -> dict:
     """Path -> what it should say."""
     readme = ROOT / "README.md"
-    text = filled(readme.read_text(encoding="utf-8"), "keywords", readme_section())
-    for name, section in (("hermit", hermit_section), ("live", live_section), ("explain", explain_section)):
+    text = readme.read_text(encoding="utf-8")
+    for name, section in SECTIONS.items():
         text = filled(text, name, section())
     return {readme: text, CARD: card()}
 

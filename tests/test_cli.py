@@ -366,7 +366,7 @@ def test_weights_of_the_same_model_go_on_whole_at_the_full_rate_unless_asked_oth
 def test_flags_reach_the_run(classes, model, tiny_preset, tmp_path, monkeypatch):
     seen = {}
 
-    def fit(model_config, rows, valid, settings, run_dir, resume, report, initial=None):
+    def fit(model_config, rows, valid, settings, run_dir, resume, report, initial, workers):
         seen.update(model=model_config, rows=rows, settings=settings, resume=resume, initial=initial)
         return train.History([{"epoch": 1, "valid_accuracy": 1.0, "valid_loss": 0.0}])
 

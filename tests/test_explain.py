@@ -157,6 +157,21 @@ def test_other_readings_are_told_as_they_are(roll, words):
     assert told_roll(found.rolls[0], found.grid) == words
 
 
+@pytest.mark.parametrize("kind", ["asm", "asm-h"])
+def test_a_model_with_class_tokens_is_explained_over_its_patches(kind, tmp_path):
+    changed = classifier_of(kind=kind, roll="off", class_tokens=2)
+    found = explain(changed, sound(), 16_000)
+    wanted = changed.score(sound(), 16_000)[0]
+    np.testing.assert_allclose(found.scores, wanted, atol=1e-6)
+    patches = CONFIG.grid[0] * CONFIG.grid[1]
+    assert found.followed.energy.shape[2] == patches and found.followed.tokens.max() < patches
+    assert found.followed.energy[0, 0].argmax() == found.followed.tokens[0], "behind the stem only the patch itself has changed"
+    np.testing.assert_allclose(found.followed.energy[:, 0].sum(1), found.followed.energy[:, 0].max(1))
+    if kind == "asm-h":
+        assert found.mixings[0].from_to.shape == (patches, patches)
+    assert len(save(found, tmp_path / "why")) == 3
+
+
 @pytest.mark.parametrize("kind", ["asm-h", "asm-r", "asm"])
 def test_kinds_without_a_mechanism_do_not_speak_of_it(kind):
     found = explain(classifier_of(kind=kind), sound(), 16_000)

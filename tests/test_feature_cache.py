@@ -334,7 +334,7 @@ def test_interrupted_save_leaves_the_earlier_file_whole(tmp_path, monkeypatch, w
     before = path.read_bytes()
 
     def half(file, **arrays):
-        Path(file).write_bytes(b"PK half")
+        file.write(b"PK half")
         raise KeyboardInterrupt
 
     def stop(*_):
@@ -343,7 +343,7 @@ def test_interrupted_save_leaves_the_earlier_file_whole(tmp_path, monkeypatch, w
     if where == "write":
         monkeypatch.setattr(feature_cache.np, "savez", half)
     else:
-        monkeypatch.setattr(feature_cache.os, "replace", stop)
+        monkeypatch.setattr("asm_rh.files.os.replace", stop)
     with pytest.raises((KeyboardInterrupt, OSError)):
         later.save(path)
     assert path.read_bytes() == before
@@ -358,3 +358,24 @@ def test_real_clips_build_to_finite_rows(shared_data):
     found = build([Clip(path, "a", path.stem) for path in paths], CONFIG)
     assert len(found) == 12 and found.skipped == []  # one second each: two windows of half a second
     assert np.isfinite(found.features).all() and found.features.min() >= -16
+
+
+# ---------------------------------------------------------------------------------------------- statistics and splits
+
+
+@pytest.mark.parametrize("centre", [False, True])
+def test_statistics_are_those_of_all_cells(centre):
+    found = cache(7)
+    cells = found.features.astype(np.float64)
+    cells = cells - cells.mean((1, 2), keepdims=True) if centre else cells
+    mean, std = feature_cache.statistics(found, centre)
+    assert mean == pytest.approx(0 if centre else cells.mean(), abs=1e-5) and std == pytest.approx(cells.std(), rel=1e-5)
+
+
+def test_splits_are_assigned_by_clip():
+    found = cache(4)
+    found.clip = np.array(["a", "b", "a", "c"])
+    found.assign({"a": "test", "b": "train", "c": "valid", "d": "train"})
+    assert found.split.tolist() == ["test", "train", "test", "valid"]
+    with pytest.raises(DataError, match="holds 2 clips that the data does not, such as b"):
+        found.assign({"a": "test"})

@@ -161,6 +161,8 @@ def recomputed(model, features):
             tokens.append((kernel * patch).sum((1, 2)) + bias)
     x = np.stack(tokens)
     seen = {"features": features, "patches": x}
+    if config.class_tokens:
+        x = np.concatenate([weights["pooling.tokens"][0], x]) + weights["pooling.positions"][0]
     there, back = {
         "lossless": (cosine_matrix(config.width),) * 2,
         "truncated": truncated_matrices(config.width),
@@ -181,15 +183,16 @@ def recomputed(model, features):
         }[config.roll]
         seen[f"{block}.roll.out"] = moved = roll(normed, a)
         seen[f"{block}.out"] = x = u + mlp(moved, weights, f"{block}.roll.mlp")
-    seen["embedding"] = embedding = layer_norm(x, weights, "norm").mean(0)
+    read = layer_norm(x, weights, "norm")
+    seen["embedding"] = embedding = read[: config.class_tokens].mean(0) if config.class_tokens else read.mean(0)
     seen["logits"] = layer_norm(embedding, weights, "head.0") @ weights["head.1.weight"].T + weights["head.1.bias"]
     return seen
 
 
 @pytest.mark.parametrize("hermit", HERMITS)
-@pytest.mark.parametrize("roll", ROLLS)
-def test_the_whole_forward_pass_equals_the_papers_equations(roll, hermit):
-    model = built(roll=roll, hermit=hermit, stride=(16, 8))
+@pytest.mark.parametrize("roll, class_tokens", [*((roll, 0) for roll in ROLLS), ("off", 1), ("off", 2)])
+def test_the_whole_forward_pass_equals_the_papers_equations(roll, hermit, class_tokens):
+    model = built(roll=roll, hermit=hermit, stride=(16, 8), class_tokens=class_tokens)
     features = torch.randn(2, 48, 128, generator=torch.Generator().manual_seed(5))
     with record(model, taps(model)) as seen, torch.no_grad():
         logits = model.forward_features(features)
@@ -200,6 +203,24 @@ def test_the_whole_forward_pass_equals_the_papers_equations(roll, hermit):
             got = seen[name][clip].double().numpy()
             np.testing.assert_allclose(got, value, rtol=0, atol=1e-5 * max(1, np.abs(value).max()), err_msg=name)
         np.testing.assert_allclose(logits[clip].numpy(), wanted["logits"], rtol=0, atol=1e-5)
+
+
+def test_class_tokens_are_asts_two_tokens_and_positions():
+    """The paper's ASM: N + 2 tokens with positions, and a token MLP as long (arXiv 2401.11102, after AST)."""
+    plain, config = small(kind="asm", roll="off"), small(kind="asm", roll="off", class_tokens=2)
+    assert config.tokens == plain.tokens + 2 == 26 and config.grid == plain.grid == (8, 3)
+    model = AudioMixer(config)
+    assert model.pooling.tokens.shape == (1, 2, 32) and model.pooling.positions.shape == (1, 26, 32)
+    assert count_parameters(model) - count_parameters(AudioMixer(plain)) == 2 * 32 + 26 * 32 + 3 * (2 * 8 * 2 + 2)
+    assert count_macs(config) - count_macs(plain) == 3 * (2 * 2 * 8 * 32 + 2 * 32 * 24 * 2)
+    model(waves()).sum().backward()
+    assert all(p.grad.abs().max() > 0 for p in model.pooling.parameters())
+
+
+@pytest.mark.parametrize("changes", [dict(roll="paper"), dict(roll="grid"), dict(roll="off", class_tokens=-1)])
+def test_class_tokens_that_a_roll_would_move_are_refused(changes):
+    with pytest.raises(ConfigError, match="class_tokens=.*expected 0 or more, and roll='off' with any"):
+        small(**{"class_tokens": 2, **changes})
 
 
 def test_tokens_are_frequency_major():
