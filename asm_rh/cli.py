@@ -1,4 +1,4 @@
-"""The command `asm-rh`: classify, live, devices, explain, space, train, eval, info, push."""
+"""The command `asm-rh`: classify, live, devices, explain, space, data, train, eval, info, push."""
 
 import argparse
 import json
@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from . import __version__
+from .cli_check import add_data_commands
 from .cli_eval import add_eval
 from .cli_output import check_output, write
 from .cli_train import add_train
@@ -49,6 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_devices(commands.add_parser("devices", help="list the microphones"))
     add_explain(commands.add_parser("explain", help="say why: what each block moved and whether it mattered"))
     add_space(commands.add_parser("space", help="a folder that can be pushed as a Hugging Face Space"))
+    add_data_commands(commands.add_parser("data", help="look at recordings before training on them"))
     add_train(commands.add_parser("train", help="train on your own recordings"))
     add_eval(commands.add_parser("eval", help="judge a model on labelled recordings"))
     add_info(commands.add_parser("info", help="say what a model is"))

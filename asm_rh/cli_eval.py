@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from .cli_data import add_data, read_clips
+from .cli_data import add_data, read_fold
 from .cli_output import check_output, write
 
 
@@ -22,6 +22,8 @@ def run_eval(args):
 
     check_output(args.output)
     classifier = Classifier(args.model, args.device)
-    clips = [clip for clip in read_clips(args, complete=False) if args.split in ("all", clip.split)]
-    found = {"data": [root.name for root in args.data], "split": args.split, **evaluate(classifier, clips)}
+    fold = read_fold(args, complete=False)
+    clips = [clip for clip in fold.clips if args.split in ("all", clip.split)]
+    source = {"data": [root.name for root in args.data], "split": args.split, "protocol": fold.protocol, "leaky": fold.leaky}
+    found = {**source, **evaluate(classifier, clips)}
     write(json.dumps(found, indent=2) + "\n", args.output)

@@ -2,16 +2,17 @@
 
 import hashlib
 import re
+import sys
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .config import NOISE, SILENCE, UNKNOWN
-
 AUDIO_ENDINGS = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac", ".webm", ".aif", ".aiff"}
 KEYWORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
 SPLITS = ("train", "valid", "test")
+SPLIT_NAMES = {"train": "train", "valid": "valid", "validation": "valid", "val": "valid", "dev": "valid", "test": "test"}
 LABEL_SEPARATOR = ";"  # between the labels of a clip that has several
+NAMES_IN_A_NOTE = 5
 
 
 class DataError(ValueError):
@@ -45,30 +46,15 @@ class Clip:
         return f"{self.path}{stretch}"
 
 
+def tell(what: str, names: list[str]) -> None:
+    """Says on standard error what a reader left out, with the first few names."""
+    more = f" and {len(names) - NAMES_IN_A_NOTE} more" if len(names) > NAMES_IN_A_NOTE else ""
+    print(f"note: {what}: {', '.join(names[:NAMES_IN_A_NOTE])}{more}", file=sys.stderr)
+
+
 def split_labels(label: str) -> tuple[str, ...]:
     """`dog;rain` -> (dog, rain)."""
     return tuple(label.split(LABEL_SEPARATOR))
-
-
-def read_speech_commands(root, words=KEYWORDS) -> list[Clip]:
-    """Clips of a folder in Speech Commands' layout: `word/speaker_nohash_take.wav`, official lists where present.
-
-    `words` keep their names, other words become `_unknown_`, `_silence_` stays. Long files of `_background_noise_` are silence,
-    cut into seconds by the reader of features; of every six files the fifth is for validation and the sixth for testing, whole.
-    Raises DataError when there is no audio, or a file lies in no word folder.
-    """
-    root = _existing(root)
-    lists = _official_lists(root)
-    clips = []
-    for path in audio_files(root):
-        if path.parent == root:
-            raise DataError(f"{path} lies in no word folder: expected {root}/WORD/{path.name}")
-        folder = path.parent.name
-        label = folder if folder in words else SILENCE if folder in (SILENCE, NOISE) else UNKNOWN
-        clips.append(Clip(path, label, _speaker(path, folder), lists.get(f"{folder}/{path.stem}")))
-    if lists:  # what the official lists leave out is for training
-        clips = [clip if clip.split or clip.path.parent.name == NOISE else replace(clip, split="train") for clip in clips]
-    return _spread_noise(clips)
 
 
 def read_folder(root, group_pattern: str | None = None) -> list[Clip]:
@@ -81,15 +67,22 @@ def read_folder(root, group_pattern: str | None = None) -> list[Clip]:
     files = audio_files(root)
     tops = {path.relative_to(root).parts[0] for path in files}
     given = tops <= {*SPLITS, "validation", "val"}
+    for folder in sorted(root / top for top in tops) if given else [root]:
+        _refuse_empty_classes(folder)
     clips = []
     for path in files:
         parts = path.relative_to(root).parts
-        split = {"validation": "valid", "val": "valid"}.get(parts[0], parts[0]) if given else None
+        split = SPLIT_NAMES[parts[0]] if given else None
         parts = parts[1:] if given else parts
         if len(parts) < 2:
             raise DataError(f"{path} lies in no class folder: expected {root}/{'SPLIT/' if given else ''}CLASS/{path.name}")
-        clips.append(Clip(path, parts[0], _group(path, root, group_pattern), split))
-    return clips
+        clips.append(Clip(path, parts[0], path.relative_to(root).as_posix(), split))
+    return clips if group_pattern is None else grouped(clips, group_pattern)
+
+
+def grouped(clips: list[Clip], pattern: str) -> list[Clip]:
+    """The clips with the speaker or source that the first group of a regular expression finds in a file's stem."""
+    return [replace(clip, group=_pattern_group(clip.path, pattern)) for clip in clips]
 
 
 def audio_files(root) -> list[Path]:
@@ -130,8 +123,9 @@ def split_by_group(clips: list[Clip], valid: float = 0.1, test: float = 0.1, see
 def _check_classes(clips, wanted):
     groups, places = defaultdict(set), defaultdict(Counter)
     for clip in clips:
-        groups[clip.label].add(clip.group)
-        places[clip.label][clip.split] += 1
+        for label in clip.labels:
+            groups[label].add(clip.group)
+            places[label][clip.split] += 1
     for label, names in groups.items():
         missing = [name for name in wanted if not places[label][name]]
         if not missing:
@@ -143,7 +137,7 @@ def _check_classes(clips, wanted):
             )
         raise DataError(
             f"class {label!r} has {len(names)} speakers or sources and none of them fell into {' or '.join(missing)}: "
-            "add recordings of others, give larger shares, or another split seed"
+            "add recordings of others, give larger shares or another split seed, or split into folds (--folds)"
         )
 
 
@@ -154,36 +148,18 @@ def _existing(root):
     return root
 
 
+def _refuse_empty_classes(folder):
+    """A class that nobody recorded would be missed only after training; what is no class holds files of another kind."""
+    for path in sorted(folder.iterdir()):
+        if path.is_dir() and not path.name.startswith((".", "__")) and not any(p.is_file() for p in path.rglob("*")):
+            raise DataError(f"class {path.name!r} is empty: expected recordings in {path}; add some, or remove the folder")
+
+
 def _hidden(path):
     return any(part.startswith(".") for part in path.parts)
 
 
-def _official_lists(root):
-    lists = {}
-    for name, split in (("validation_list.txt", "valid"), ("testing_list.txt", "test")):
-        if (root / name).is_file():
-            for line in (root / name).read_text().split():
-                lists[line.rsplit(".", 1)[0]] = split
-    return lists
-
-
-def _spread_noise(clips):
-    """So few recordings would all fall on one side by a hash."""
-    files = [clip.path for clip in clips if clip.path.parent.name == NOISE]
-    sides = {path: {4: "valid", 5: "test"}.get(i % 6, "train") for i, path in enumerate(files)}
-    return [replace(clip, split=sides.get(clip.path, clip.split)) for clip in clips]
-
-
-def _speaker(path, folder):
-    if folder in (NOISE, SILENCE):
-        return f"{folder}/{path.stem}"
-    name = re.sub(r"_nohash_\d+$", "", path.stem)
-    return name.rsplit("_", 1)[-1]  # `_unknown_` files of the test archive put the word first
-
-
-def _group(path, root, pattern):
-    if pattern is None:
-        return path.relative_to(root).as_posix()
+def _pattern_group(path, pattern):
     try:
         found = re.search(pattern, path.stem)
     except re.error as error:

@@ -27,7 +27,8 @@ from PIL import Image
 from asm_rh import signals
 from asm_rh.audio import decode
 from asm_rh.config import NOISE, SILENCE, UNKNOWN, preset
-from asm_rh.datasets import KEYWORDS, Clip, audio_files, hashed_split, read_speech_commands
+from asm_rh.corpora import read_speech_commands
+from asm_rh.datasets import KEYWORDS, Clip, audio_files, hashed_split
 from asm_rh.feature_cache import FeatureCache, build, concatenate, raw_features
 from asm_rh.frontends import LogMel, fill_with_pause
 

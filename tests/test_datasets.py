@@ -5,31 +5,12 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
+from trees import by_name, make
 
-from asm_rh.datasets import (
-    Clip,
-    DataError,
-    audio_files,
-    hashed_split,
-    read_folder,
-    read_speech_commands,
-    split_by_group,
-)
+from asm_rh.corpora import read_speech_commands
+from asm_rh.datasets import Clip, DataError, audio_files, hashed_split, read_folder, split_by_group
 
 KEYWORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
-
-
-def make(root, *names, text=None):
-    """Empty files below `root`: the readers look at names only."""
-    for name in names:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text or "")
-    return root
-
-
-def by_name(clips, root):
-    return {clip.path.relative_to(root).as_posix(): clip for clip in clips}
 
 
 def splits_of_groups(clips):
@@ -46,99 +27,6 @@ def many(label, count, start=0):
         for i in range(start, start + count)
         for take in range(2)
     ]
-
-
-# ---------------------------------------------------------------------------------------------- Speech Commands
-
-
-def official_tree(root):
-    make(
-        root,
-        "yes/004ae714_nohash_0.wav",
-        "yes/0c40e715_nohash_0.wav",
-        "no/0c40e715_nohash_1.wav",
-        "no/bb05582b_nohash_12.wav",
-        "cat/004ae714_nohash_0.wav",
-        "bed/aa000000_nohash_3.wav",
-        *(f"_background_noise_/noise{i}.wav" for i in range(6)),
-        "LICENSE",
-    )
-    (root / "validation_list.txt").write_text("yes/0c40e715_nohash_0.wav\nno/0c40e715_nohash_1.wav\n")
-    (root / "testing_list.txt").write_text("no/bb05582b_nohash_12.wav\n")
-    return root
-
-
-def test_official_speech_commands_layout_gives_labels_speakers_and_splits(tmp_path):
-    clips = by_name(read_speech_commands(official_tree(tmp_path)), tmp_path)
-    found = {name: (clip.label, clip.group, clip.split) for name, clip in clips.items() if not name.startswith("_")}
-    assert found == {
-        "yes/004ae714_nohash_0.wav": ("yes", "004ae714", "train"),
-        "yes/0c40e715_nohash_0.wav": ("yes", "0c40e715", "valid"),
-        "no/0c40e715_nohash_1.wav": ("no", "0c40e715", "valid"),
-        "no/bb05582b_nohash_12.wav": ("no", "bb05582b", "test"),
-        "cat/004ae714_nohash_0.wav": ("_unknown_", "004ae714", "train"),
-        "bed/aa000000_nohash_3.wav": ("_unknown_", "aa000000", "train"),
-    }
-
-
-def test_background_recordings_are_silence_each_its_own_group_and_in_every_split(tmp_path):
-    clips = [c for c in read_speech_commands(official_tree(tmp_path)) if c.path.parent.name == "_background_noise_"]
-    assert {clip.label for clip in clips} == {"_silence_"}
-    assert len({clip.group for clip in clips}) == 6
-    assert Counter(clip.split for clip in clips) == {"train": 4, "valid": 1, "test": 1}
-
-
-def test_official_layout_without_lists_leaves_the_split_open_for_words(tmp_path):
-    official_tree(tmp_path)
-    (tmp_path / "validation_list.txt").unlink()
-    (tmp_path / "testing_list.txt").unlink()
-    clips = read_speech_commands(tmp_path)
-    assert {clip.split for clip in clips if clip.label != "_silence_"} == {None}
-
-
-def test_only_one_official_list_still_splits(tmp_path):
-    official_tree(tmp_path)
-    (tmp_path / "validation_list.txt").unlink()
-    words = [c for c in read_speech_commands(tmp_path) if c.label != "_silence_"]
-    assert Counter(clip.split for clip in words) == {"train": 5, "test": 1}
-
-
-def test_official_lists_match_by_stem_whatever_the_ending_on_disk(tmp_path):
-    make(tmp_path, "yes/0c40e715_nohash_0.flac", "yes/004ae714_nohash_0.opus")
-    (tmp_path / "validation_list.txt").write_text("yes/0c40e715_nohash_0.wav\n")
-    assert [clip.split for clip in read_speech_commands(tmp_path)] == ["train", "valid"]
-
-
-def test_twelve_class_test_archive_keeps_the_speaker_of_unknown_words(tmp_path):
-    make(
-        tmp_path,
-        "yes/0c540988_nohash_0.wav",
-        "_unknown_/backward_0c540988_nohash_0.wav",
-        "_unknown_/bed_87070229_nohash_2.wav",
-        "_silence_/1024.wav",
-        "_silence_/1037.wav",
-    )
-    clips = by_name(read_speech_commands(tmp_path), tmp_path)
-    unknown = clips["_unknown_/backward_0c540988_nohash_0.wav"]
-    assert (unknown.label, unknown.group) == ("_unknown_", "0c540988")
-    assert unknown.group == clips["yes/0c540988_nohash_0.wav"].group
-    assert clips["_unknown_/bed_87070229_nohash_2.wav"].group == "87070229"
-    assert {clips[f"_silence_/{n}.wav"].label for n in (1024, 1037)} == {"_silence_"}
-    assert clips["_silence_/1024.wav"].group != clips["_silence_/1037.wav"].group
-
-
-def test_wanted_words_can_be_chosen(tmp_path):
-    make(tmp_path, "cat/a_nohash_0.wav", "yes/a_nohash_0.wav")
-    assert {c.path.parent.name: c.label for c in read_speech_commands(tmp_path, words=("cat",))} == {
-        "cat": "cat",
-        "yes": "_unknown_",
-    }
-
-
-def test_speech_commands_file_in_no_word_folder_is_refused(tmp_path):
-    make(tmp_path, "yes/a_nohash_0.wav", "stray.wav")
-    with pytest.raises(DataError, match=r"stray\.wav lies in no word folder"):
-        read_speech_commands(tmp_path)
 
 
 # ---------------------------------------------------------------------------------------------- folder of classes
@@ -217,6 +105,18 @@ def test_file_in_no_class_folder_is_refused(tmp_path, names, expected):
     make(tmp_path, *names)
     with pytest.raises(DataError, match=expected):
         read_folder(tmp_path)
+
+
+def test_an_empty_class_is_refused_by_name_and_a_folder_of_other_files_is_no_class(tmp_path):
+    make(tmp_path, "dog/a.wav", "papers/licence.txt", "__MACOSX/._a.wav")
+    assert [clip.label for clip in read_folder(tmp_path)] == ["dog"]
+    (tmp_path / "cat").mkdir()
+    with pytest.raises(DataError, match=r"class 'cat' is empty: expected recordings in .*cat; add some, or remove the folder"):
+        read_folder(tmp_path)
+    make(tmp_path / "given", "train/dog/a.wav", "test/dog/b.wav")
+    (tmp_path / "given" / "test" / "cat").mkdir()
+    with pytest.raises(DataError, match="class 'cat' is empty"):
+        read_folder(tmp_path / "given")
 
 
 @pytest.mark.parametrize("pattern", [r"(\d+)x", r"\d+", r"(x)?\d", "([", ""])
