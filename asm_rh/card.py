@@ -9,7 +9,16 @@ from .config import ModelConfig
 
 CARD_FILE, METRICS_FILE, HISTORY_FILE, SETTINGS_FILE = "README.md", "metrics.json", "history.csv", "train.json"
 UNKNOWN_LICENSE = "unknown"
-METRICS = (("accuracy", "accuracy", "Accuracy"), ("macro_f1", "f1", "Macro F1"), ("auc", "roc_auc", "Mean one-vs-rest AUC"))
+SPLIT = (
+    "`asm-rh` splits by speaker or source: where training read the same folders with the same split seed, none of those it was judged on "
+    "was trained on."
+)
+LEAKY = "**These scores leak**: speakers, sources or recordings were both trained on and judged on, so they say nothing about new ones."
+METRICS = (
+    ("accuracy", "accuracy", "Accuracy"), ("macro_f1", "f1", "Macro F1"), ("auc", "roc_auc", "Mean one-vs-rest AUC"),
+    ("map", "mean_average_precision", "Mean average precision"),
+)  # fmt: skip
+REPORT_FOLDER = "report"  # beside the weights, where `asm-rh eval runs/mine -o runs/mine/report` puts its files
 MOST_CONFUSION_LABELS = 30  # a wider table cannot be read
 
 
@@ -21,7 +30,7 @@ class CardError(ValueError):
 class Evidence:
     """What a folder knows of its model beside the weights.
 
-    `metrics` is what `asm-rh eval -o metrics.json` writes, `best` the best row of the training's history of so many `epochs`,
+    `metrics` is the metrics.json that `asm-rh eval -o` writes, `best` the best row of the training's history of so many `epochs`,
     `training` its settings; each None (0) where there is none.
     """
 
@@ -32,11 +41,16 @@ class Evidence:
 
 
 def read_evidence(folder, config: ModelConfig) -> Evidence:
-    """The metrics and the training history in `folder`; CardError where a file is there and cannot be read."""
+    """The metrics and the training history in `folder`; CardError where a file is there and cannot be read.
+
+    Metrics are in the folder itself, or else in its `report` folder.
+    """
     folder = Path(folder)
-    metrics = _json(folder / METRICS_FILE)
+    places = (folder / METRICS_FILE, folder / REPORT_FOLDER / METRICS_FILE)
+    place = next((path for path in places if path.is_file()), places[0])
+    metrics = _json(place)
     if metrics is not None:
-        _check_metrics(folder / METRICS_FILE, metrics, config)
+        _check_metrics(place, metrics, config)
     rows = _history(folder / HISTORY_FILE)
     best = max(rows, key=lambda row: (row["valid_accuracy"], -row["valid_loss"]), default=None)
     return Evidence(metrics, best, len(rows), _json(folder / SETTINGS_FILE))
@@ -178,18 +192,17 @@ def _data(evidence):
     said = ["The folder of the weights does not name the recordings they were trained on, nor their licence."]
     if metrics := evidence.metrics:
         sources = f" of {metrics['groups']} speakers or sources" if metrics.get("groups") else ""
-        said.append(
-            f"The scores below are from {metrics['clips']} clips{sources}. `asm-rh` splits by speaker or source: where training read the "
-            "same folders with the same split seed, none of those it was judged on was trained on."
-        )
-    return "## Data and split\n\n" + " ".join(said)
+        said.append(f"The scores below are from {metrics['clips']} clips{sources}. {metrics.get('protocol') or ''}".strip())
+        said.append(LEAKY if metrics.get("leaky") else "" if metrics.get("protocol") else SPLIT)
+    return "## Data and split\n\n" + " ".join(filter(None, said))
 
 
 def _scores(evidence):
     if evidence.metrics is None and evidence.best is None:
         return "## Scores\n\nNot measured: there is neither a metrics.json nor a training history beside the weights."
     shares, where = _shares(evidence)
-    rows = [f"| {title} | {_share(shares, key)} |" for key, _, title in METRICS if shares.get(key) is not None]
+    titles = {"accuracy": "Accuracy, all labels of a clip right"} if (evidence.metrics or {}).get("multi_label") else {}
+    rows = [f"| {titles.get(key, title)} | {_share(shares, key)} |" for key, _, title in METRICS if shares.get(key) is not None]
     table = "\n".join([f"| {where['split']} | |", "|---|---|", *rows])
     intro = "The best epoch on validation clips, which also chose it." if evidence.metrics is None else (
         f"{evidence.metrics['clips']} clips, split `{where['split']}`."
@@ -280,6 +293,7 @@ def _check_metrics(path, metrics, config):
         and isinstance(interval, (list, tuple)) and len(interval) == 2 and all(map(share, interval))
         and isinstance(table, list) and isinstance(matrix, list)
         and isinstance(metrics.get("split", "test"), str) and isinstance(metrics.get("data", []), list)
+        and isinstance(metrics.get("protocol") or "", str)
         and all(isinstance(name, str) for name in metrics.get("data", []))
         and all(isinstance(row, dict) and {"label", "clips", "precision", "recall"} <= set(row) for row in table)
         and len(matrix) in (0, classes) and all(isinstance(row, list) and len(row) == classes for row in matrix)

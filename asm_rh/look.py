@@ -4,7 +4,6 @@ import base64
 import io
 import json
 from html import escape
-from pathlib import Path
 
 import numpy as np
 import soundfile
@@ -13,17 +12,16 @@ from . import pictures
 from .attribution import strongest
 from .explain import SHARE, Explanation
 from .maps import Place, before_and_after, bin_profiles, bin_table, input_map, map_table, patch_map, plain, sent_maps, sent_table
-from .markup import element, table
+from .markup import HERE, element, styles, table
 from .sentences import PARTS, READINGS, UNCHANGED, told_block, told_mixing, told_readings, told_roll_maps, told_support, told_whole
 from .words import frequency, shown, signed
 
-HERE = Path(__file__).resolve().parent
 FOLLOW_HINT = "Click a patch in any map, or move to it with the arrow keys and press Enter, to take it out and follow what that changes."
 
 
 def style() -> str:
     """The style sheets of the look inside."""
-    return "\n".join((HERE / name).read_text(encoding="utf-8") for name in ("markup.css", "look.css"))
+    return styles("markup.css", "look.css")
 
 
 def script() -> str:

@@ -1,8 +1,11 @@
 """Small pieces of HTML that the pictures share: axis marks, colour bars, tables, foldings. Pure."""
 
 from html import escape
+from pathlib import Path
 
 from . import pictures
+
+HERE = Path(__file__).resolve().parent
 
 
 def element(name: str, inner: str = "", **attributes) -> str:
@@ -55,3 +58,15 @@ def table(heads, rows, kind: str = "", caption: str = "") -> str:
 def folded(title: str, inner: str) -> str:
     """Something folded away behind its title."""
     return element("details", element("summary", title) + inner)
+
+
+def styles(*names: str) -> str:
+    """Style sheets of this package, one after the other."""
+    return "\n".join((HERE / name).read_text(encoding="utf-8") for name in names)
+
+
+def page(title: str, inner: str, style: str = "", script: str = "", head: str = "") -> str:
+    """A whole page that needs nothing else, light or dark as the reader likes it; `title` is text, the rest finished."""
+    meta = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+    top = f"<head>{meta}<title>{escape(title)}</title><style>{styles('page.css')}{style}</style>{head}</head>"
+    return f"<!doctype html><html lang=en>{top}<body>{inner}{element('script', script) if script else ''}</body></html>\n"

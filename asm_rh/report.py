@@ -2,38 +2,22 @@
 
 import io
 import json
-from html import escape
 from pathlib import Path
 
 import numpy as np
 
 from .explain import SHARE, Explanation
 from .look import body, script, style
+from .markup import page
 from .sentences import sentences, told_mixing, told_readings, told_roll_maps
 from .words import shown
-
-PAGE = """
-:root {
-  --accent: #0e7490; --c0: #0b6cc4; --c1: #c2410c; --body-background-fill: #f6f8fa; --background-fill-primary: #ffffff;
-  --background-fill-secondary: #f1f4f7; --border-color-primary: #dde4ea; --body-text-color: #16202b; --body-text-color-subdued: #566473;
-}
-@media (prefers-color-scheme: dark) { :root {
-  --accent: #4cc9e0; --c0: #6cb6ff; --c1: #ff9d6b; --body-background-fill: #0d1218; --background-fill-primary: #151c25;
-  --background-fill-secondary: #1b2430; --border-color-primary: #2a3542; --body-text-color: #e4eaf1; --body-text-color-subdued: #93a1b1;
-} }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 1180px; margin: 0 auto; padding: 24px 16px; background: var(--body-background-fill);
-  color: var(--body-text-color); }
-"""
 
 
 def report(found: Explanation, view: str | None = None) -> str:
     """The whole page; `view` is `look.body` where it was made before."""
-    title = f"{escape(shown(found.label))} {found.score:.2f}"
-    meta = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
     still = "<noscript><style>.look-block[hidden] { display: block; }</style></noscript>"
-    top = f"<head>{meta}<title>{title}</title><style>{PAGE}{style()}</style>{still}</head>"
-    inner = f"{view or body(found)}<script>{script()}lookInside(document.body);</script>"
-    return f"<!doctype html><html lang=en>{top}<body>{inner}</body></html>\n"
+    title = f"{shown(found.label)} {found.score:.2f}"
+    return page(title, view or body(found), style(), f"{script()}lookInside(document.body);", still)
 
 
 def files(found: Explanation, view: str | None = None) -> dict[str, bytes]:

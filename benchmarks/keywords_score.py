@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from asm_rh import signals
+from asm_rh.alarms import false_alarms
 from asm_rh.audio import decode
 from asm_rh.classifier import Classifier
 from asm_rh.config import NOISE
@@ -45,13 +46,8 @@ def accuracy_at_gains(classifier: Classifier, clips: list[Clip]) -> dict:
 
 def false_keywords(classifier: Classifier, sounds, threshold: float) -> dict:
     """Keyword events per hour over (audio, rate) pairs that hold none; windows every 0.25 s."""
-    seconds, events = 0.0, []
-    for audio, rate in sounds:
-        found = classifier.windows(audio, hop_seconds=HOP_SECONDS, sampling_rate=rate)
-        seconds += len(audio) / rate
-        events += found.events(threshold=threshold)
-    labels = {label: sum(e.label == label for e in events) for label in sorted({e.label for e in events})}
-    return {"hours": seconds / 3600, "events": len(events), "per_hour": len(events) * 3600 / seconds, "labels": labels}
+    found = false_alarms(classifier, [(rate, audio) for audio, rate in sounds], HOP_SECONDS, threshold, curve=())
+    return {name: found[name] for name in ("hours", "events", "per_hour", "labels")}
 
 
 def backgrounds(data: Path, seed: int) -> dict:

@@ -43,6 +43,38 @@ def test_metrics_of_the_evaluation_go_before_the_training_history(tmp_path):
     assert "8 clips of 3 speakers" in found.text and found.data.license == "mit"
 
 
+def test_metrics_may_lie_in_the_report_beside_the_weights(tmp_path):
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "metrics.json").write_text(json.dumps({**METRICS, "map": 0.8}))
+    assert {r.metric_type: r.metric_value for r in card(tmp_path).data.eval_results} == {
+        "accuracy": 0.75, "f1": 0.7, "mean_average_precision": 0.8,
+    }  # fmt: skip
+    (tmp_path / "metrics.json").write_text(json.dumps({**METRICS, "accuracy": 0.5}))
+    assert "0.5000" in card(tmp_path).text, "the folder's own goes first"
+    (tmp_path / "metrics.json").unlink()
+    (tmp_path / "report" / "metrics.json").write_text("[]")
+    with pytest.raises(CardError, match=r"report.metrics\.json holds a list"):
+        read_evidence(tmp_path, CONFIG)
+
+
+def test_a_leak_is_told_and_no_clean_split_is_claimed(tmp_path):
+    path = tmp_path / "metrics.json"
+    path.write_text(json.dumps(METRICS))
+    assert "none of those it was judged on was trained on" in card(tmp_path).text
+    path.write_text(json.dumps({**METRICS, "protocol": "A random split.", "leaky": True}))
+    text = card(tmp_path).text
+    assert "These scores leak" in text and "A random split." in text and "none of those" not in text
+    path.write_text(json.dumps({**METRICS, "protocol": "Official folds.", "leaky": False}))
+    text = card(tmp_path).text
+    assert "leak" not in text and "8 clips of 3 speakers or sources. Official folds." in text and "none of those" not in text
+
+
+def test_of_several_labels_accuracy_says_what_it_counts(tmp_path):
+    (tmp_path / "metrics.json").write_text(json.dumps({**METRICS, "multi_label": True, "subset_accuracy": 0.75, "map": 0.6}))
+    text = card(tmp_path).text
+    assert "| Accuracy, all labels of a clip right | 0.7500 |" in text and "| Mean average precision | 0.6000 |" in text
+
+
 def test_labels_break_no_table(tmp_path):
     table = [{"label": label, "clips": 3, "precision": 1, "recall": 0.5} for label in CONFIG.labels]
     (tmp_path / "metrics.json").write_text(json.dumps({**METRICS, "per_class": table, "confusion": [[1, 0, 2]] * 3}))
