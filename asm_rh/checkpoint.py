@@ -1,5 +1,6 @@
 """Folders of weights: config.json and model.safetensors, read strictly, never a pickle."""
 
+import filecmp
 import json
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -41,6 +42,22 @@ def shipped_models() -> list[str]:
     return sorted(p.parent.name for p in shipped_folder().glob(f"*/{CONFIG_FILE}"))
 
 
+def check_new(folder) -> Path:
+    """The path, where nothing lies that would be published with the rest; FileExistsError for all but a new or an empty folder."""
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileExistsError(f"{folder} is not empty: expected a new or an empty folder")
+    return folder
+
+
+def same_weights(folder, other) -> bool:
+    """Whether two folders hold the same model, its weights to the byte."""
+    if not all((Path(place) / name).is_file() for place in (folder, other) for name in (CONFIG_FILE, WEIGHTS_FILE)):
+        return False
+    same = filecmp.cmp(Path(folder) / WEIGHTS_FILE, Path(other) / WEIGHTS_FILE, shallow=False)
+    return same and read_config(folder) == read_config(other)
+
+
 def save(model: AudioMixer, folder) -> None:
     """Writes config.json and model.safetensors; both are whole before they replace what was there, so a full disk spoils nothing."""
     folder = Path(folder)
@@ -52,13 +69,13 @@ def save(model: AudioMixer, folder) -> None:
     })
 
 
-def load(source, revision=None, token=None, cache_dir=None, local_files_only=False) -> AudioMixer:
+def load(source, revision=None, token=None, cache_dir=None, local_files_only=False, progress=None) -> AudioMixer:
     """A model in evaluation mode from a folder, a shipped name (`asm-rh-keywords`) or a Hub id (`user/repo[@revision]`).
 
-    Its `source` says where it came from. Raises CheckpointError when the files are missing, broken, or do not hold exactly the tensors
-    that the configuration asks for.
+    Its `source` says where it came from; `progress` is as in `find`. Raises CheckpointError when the files are missing, broken, or do not
+    hold exactly the tensors that the configuration asks for.
     """
-    found = find(source, revision, token, cache_dir, local_files_only)
+    found = find(source, revision, token, cache_dir, local_files_only, progress)
     config = read_config(found.folder)
     weights = found.folder / WEIGHTS_FILE
     _check_size(config, weights)
@@ -71,8 +88,11 @@ def load(source, revision=None, token=None, cache_dir=None, local_files_only=Fal
     return model.eval()
 
 
-def find(source, revision=None, token=None, cache_dir=None, local_files_only=False) -> Source:
-    """Where `source` lies, downloaded from the Hub when it is neither a folder nor a shipped name; raises CheckpointError."""
+def find(source, revision=None, token=None, cache_dir=None, local_files_only=False, progress=None) -> Source:
+    """Where `source` lies, downloaded from the Hub when it is neither a folder nor a shipped name.
+
+    `progress(done_bytes, total_bytes)` is called while something is downloaded. Raises CheckpointError.
+    """
     path, text = Path(source), str(source)
     if path.is_dir():
         return Source(path)
@@ -85,7 +105,7 @@ def find(source, revision=None, token=None, cache_dir=None, local_files_only=Fal
         )
     from .hub import parse_id, pull
 
-    return pull(*parse_id(text, revision), token, cache_dir, local_files_only)
+    return pull(*parse_id(text, revision), token, cache_dir, local_files_only, progress)
 
 
 def read_config(folder) -> ModelConfig:

@@ -42,7 +42,8 @@ def run_eval(args):
     noise = {"false_alarms": false_alarms(classifier, sounds, hop_seconds, progress=bar("backgrounds"))} if sounds else {}
     judged = judge(classifier, clips, bar("clips"))
     found = {"model": model_name(args.model), "data": [root.resolve().name for root in args.data], "split": args.split}
-    found |= {**figures(judged, precision=args.thresholds_for, protocol=fold.protocol, leaky=fold.leaky), **noise, "cpu": cpu_milliseconds(classifier)}
+    found |= figures(judged, precision=args.thresholds_for, protocol=fold.protocol, leaky=fold.leaky)
+    found |= {**noise, "cpu": cpu_milliseconds(classifier)}
     if folder:
         save(judged, found, args)
     else:

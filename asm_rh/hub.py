@@ -2,16 +2,18 @@
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import tempfile
 import time
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .card import CARD_FILE, completed_card, model_card, preprocessor_config, read_evidence
-from .checkpoint import CONFIG_FILE, MOST_CONFIG_BYTES, WEIGHTS_FILE, CheckpointError, Source, load, read_config
+from .checkpoint import CONFIG_FILE, MOST_CONFIG_BYTES, WEIGHTS_FILE, CheckpointError, Source, check_new, load, read_config
+from .downloads import Stalled, terminal_bar, watched
 
 FILES = (CONFIG_FILE, WEIGHTS_FILE, CARD_FILE)
 PREPROCESSOR_FILE = "preprocessor_config.json"
@@ -20,6 +22,7 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 REACH_SECONDS = 5.0  # the client itself waits for ever, or retries for 23 s, where nobody answers
 PAUSE_SECONDS = 1.0  # before the one retry of ours
+PUSH_SECONDS, PUSH_TRIES = 20.0, 2  # for an answer to what was sent; the client would wait for ever
 
 
 def parse_id(text: str, revision: str | None = None) -> tuple[str, str | None]:
@@ -53,52 +56,79 @@ class Wanted:
     def __str__(self):
         return f"{self.repo}@{self.revision}" if self.revision else self.repo
 
-    def snapshot(self, **options) -> Path:
-        """The client's folder with the files that a model has."""
-        from huggingface_hub import snapshot_download
+    def at(self, commit: str) -> "Wanted":
+        """The same at a commit, which never changes."""
+        return replace(self, revision=commit)
 
-        options = {"allow_patterns": list(FILES), **options}
-        return Path(snapshot_download(self.repo, revision=self.revision, token=self.token, cache_dir=self.cache_dir, **options))
+    def here(self, name: str) -> Path | None:
+        """A file of an earlier download, without any request."""
+        from huggingface_hub import try_to_load_from_cache
 
-    def cached(self) -> Path | None:
-        """The folder of an earlier download, without any request; None where there is none, or not all that a model needs."""
-        from huggingface_hub.errors import LocalEntryNotFoundError
+        found = try_to_load_from_cache(self.repo, name, self.cache_dir, self.revision)
+        return Path(found) if isinstance(found, str) else None
 
-        try:
-            folder = self.snapshot(local_files_only=True, allow_patterns=[CONFIG_FILE, WEIGHTS_FILE])
-        except LocalEntryNotFoundError:
-            return None
-        return folder if all((folder / name).is_file() for name in (CONFIG_FILE, WEIGHTS_FILE)) else None
+    def download(self, name: str, bar_class: type, anew=False) -> Path:
+        """The file, from the cache where it is there and not wanted anew."""
+        from huggingface_hub import hf_hub_download
+
+        return Path(hf_hub_download(
+            self.repo, name, revision=self.revision, token=self.token, cache_dir=self.cache_dir, etag_timeout=REACH_SECONDS,
+            force_download=anew, tqdm_class=bar_class,
+        ))  # fmt: skip
 
 
-def pull(repo: str, revision=None, token=None, cache_dir=None, local_files_only=False) -> Source:
+def pull(repo: str, revision=None, token=None, cache_dir=None, local_files_only=False, progress=None) -> Source:
     """The files of `repo` at `revision` on this machine, downloaded where they are not, each checked against its hash.
 
-    A commit that is here is not asked for again. Where the Hub cannot be reached, what an earlier download left is taken. Raises
+    A commit that is here is not asked for again. Where the Hub cannot be reached, what an earlier download left is taken.
+    `progress(done_bytes, total_bytes)` is called while something is downloaded: from Xet as it comes, over plain HTTP every 10 MB and at
+    the end of a file, where what it raises ends the download. Without it a bar is drawn where standard error is a terminal. Raises
     CheckpointError.
     """
+    paths = _bring(Wanted(repo, revision, token, cache_dir), _model_here, _model_names, local_files_only, progress)
+    return Source(paths[0].parent, repo, paths[0].parent.name)
+
+
+def pull_one(
+    repo: str, revision=None, names=(WEIGHTS_FILE,), token=None, cache_dir=None, local_files_only=False, progress=None
+) -> Path:
+    """The first of `names` that `repo` lists at `revision`, on this machine; checks, `progress` and errors as in `pull`."""
+    def here(wanted):
+        return [path for name in names if (path := wanted.here(name))][:1]
+
+    def choose(wanted, listing):
+        listed = [name for name in names if name in listing]
+        if not listed:
+            raise CheckpointError(f"{wanted} has none of {', '.join(names)}: expected a repository with weights for torch")
+        return listed[:1]
+
+    return _bring(Wanted(repo, revision, token, cache_dir), here, choose, local_files_only, progress)[0]
+
+
+def _bring(wanted, here, choose, local_files_only, progress):
+    """Paths of whole files: `here(wanted)` gives those of an earlier download, `choose(wanted, listing)` the names to get."""
     from huggingface_hub import constants
 
-    wanted = Wanted(repo, revision, token, cache_dir)
     offline = local_files_only or constants.is_offline_mode()
     with _quiet(), _clear(wanted):
-        folder = wanted.cached() if offline or COMMIT.fullmatch(revision or "") else None
-        if offline and folder is None:
+        paths = here(wanted) if offline or COMMIT.fullmatch(wanted.revision or "") else []
+        if offline and not paths:
             raise CheckpointError(f"{wanted} is not on this machine and the Hub cannot be reached: load it once while online")
-        if folder is None or (not offline and damaged(folder)):
-            folder = _fetch(wanted)
-    if bad := damaged(folder):
+        if not paths or (not offline and damaged(paths)):
+            with nullcontext(progress) if progress else terminal_bar(wanted.repo) as told:
+                paths = _fetch(wanted, here, choose, told)
+    if bad := damaged(paths):
         todo = "load it again while online" if offline else "downloaded anew it still is not: try again later, or without a proxy"
-        raise CheckpointError(f"{wanted}: {' and '.join(bad)} is not what its hash says; {todo}")
-    return Source(folder, repo, folder.name)
+        raise CheckpointError(f"{wanted}: {' and '.join(path.name for path in bad)} is not what its hash says; {todo}")
+    return paths
 
 
-def damaged(folder: Path) -> list[str]:
-    """Names of the files in a snapshot whose bytes are not what the Hub's hash says.
+def damaged(paths) -> list[Path]:
+    """The downloaded files whose bytes are not what the Hub's hash says.
 
     The client keeps a file under its hash and links to it, and does not check it. Where links are impossible, nothing is known.
     """
-    return [name for name in FILES if (folder / name).is_file() and not _is_what_it_says((folder / name).resolve())]
+    return [path for path in paths if not _is_what_it_says(path.resolve())]
 
 
 def _is_what_it_says(blob: Path) -> bool:
@@ -111,24 +141,52 @@ def _is_what_it_says(blob: Path) -> bool:
     return True
 
 
-def _fetch(wanted):
+def _fetch(wanted, here, choose, progress):
     """Asks what there is, refuses what is no model, downloads the rest; an earlier download where nobody answers."""
-    try:
-        listing = _twice(lambda: _listing(wanted))
-    except Exception as error:
-        folder = wanted.cached() if _is_unreachable(error) else None
-        if folder is None or damaged(folder):
-            raise
-        return folder
-    _refuse(wanted, listing)
-    folder = _twice(wanted.snapshot)
-    if bad := damaged(folder):
-        folder = _twice(lambda: wanted.snapshot(allow_patterns=bad, force_download=True))
-    return folder
+    from huggingface_hub import constants
+
+    with watched(constants.HF_HUB_DOWNLOAD_TIMEOUT, progress) as watch:
+        try:
+            commit, listing = _twice(lambda: _listing(wanted))
+        except Exception as error:
+            paths = here(wanted) if _is_unreachable(error) else []
+            if not paths or damaged(paths):
+                raise
+            return paths
+        sizes = {name: listing[name] or 0 for name in choose(wanted, listing)}
+        paths = _download(wanted.at(commit), sizes, watch)
+        if bad := damaged(paths):
+            _download(wanted.at(commit), {path.name: sizes[path.name] for path in bad}, watch, anew=True)
+    _remember(paths[0].parent, wanted.revision)
+    return paths
+
+
+def _download(wanted, sizes, watch, anew=False):
+    """The paths of files of so many bytes; one after the other, since the watch is over this thread."""
+    found = {name: None if anew else wanted.here(name) for name in sizes}
+    missing = [name for name, path in found.items() if path is None]
+    watch.expect(sum(sizes[name] for name in missing))
+    for name in missing:
+        with watch.file(sizes[name]) as bar_class:
+            found[name] = _twice(lambda name=name, bar_class=bar_class: wanted.download(name, bar_class, anew))
+    return list(found.values())
+
+
+def _remember(snapshot, revision):
+    """Notes which commit a branch was at, where the client looks it up when it is offline."""
+    note = snapshot.parents[1] / "refs" / (revision or "main")
+    if revision == snapshot.name or (note.is_file() and note.read_text() == snapshot.name):
+        return
+    with suppress(OSError):  # a cache that cannot be written serves all the same
+        note.parent.mkdir(parents=True, exist_ok=True)
+        handle, place = tempfile.mkstemp(dir=note.parent)
+        with open(handle, "w") as file:
+            file.write(snapshot.name)
+        os.replace(place, note)
 
 
 def _listing(wanted):
-    """{file name: bytes or None} of the repository; asks with a short patience, so that a dead endpoint costs seconds."""
+    """The commit, and {file name: bytes or None} of it; asks with a short patience, so that a dead endpoint costs seconds."""
     from huggingface_hub import HfApi
 
     try:
@@ -137,13 +195,19 @@ def _listing(wanted):
         )
         if not COMMIT.fullmatch(info.sha):
             raise CheckpointError(f"{wanted}: the Hub names commit {info.sha!r}, expected 40 hexadecimal digits")
-        return {file.rfilename: file.size for file in info.siblings or []}
+        return info.sha, {file.rfilename: file.size for file in info.siblings or []}
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise CheckpointError(f"{wanted}: what answers is no Hub: check HF_ENDPOINT and the proxy") from error
 
 
-def _refuse(wanted, listing):
-    """CheckpointError for a repository without the two files, or with a configuration that is none."""
+def _model_here(wanted):
+    """The files of a model from an earlier download; none where one that it needs is missing."""
+    found = [path for name in FILES if (path := wanted.here(name))]
+    return found if {CONFIG_FILE, WEIGHTS_FILE} <= {path.name for path in found} else []
+
+
+def _model_names(wanted, listing):
+    """The files of a model; CheckpointError for a repository without the two it needs, or with a configuration that is none."""
     missing = [name for name in (CONFIG_FILE, WEIGHTS_FILE) if name not in listing]
     pickles = sorted(name for name in listing if name.endswith(PICKLES))
     if missing and pickles and WEIGHTS_FILE in missing:
@@ -155,6 +219,7 @@ def _refuse(wanted, listing):
         raise CheckpointError(f"{wanted} has no {' and no '.join(missing)}: expected a repository as `asm-rh push` writes it")
     if (listing[CONFIG_FILE] or 0) > MOST_CONFIG_BYTES:
         raise CheckpointError(f"{wanted}: {CONFIG_FILE} has {listing[CONFIG_FILE]:,} bytes, expected at most {MOST_CONFIG_BYTES:,}")
+    return [name for name in FILES if name in listing]
 
 
 def _twice(action):
@@ -190,7 +255,7 @@ def _clear(wanted, doing="load"):
         yield
     except CheckpointError:
         raise
-    except (HfHubHTTPError, httpx2.HTTPError, OSError, ValueError, RuntimeError) as error:
+    except (HfHubHTTPError, httpx2.HTTPError, Stalled, OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(_words(wanted, doing, error)) from error
 
 
@@ -218,6 +283,8 @@ def _words(wanted, doing, error):
         return f"the Hub asks to wait before it hands out {wanted.repo} (429): try again in some minutes"
     if status >= 500:
         return f"the Hub failed on {wanted.repo} ({status}{', twice' if doing == 'load' else ''}): try again later"
+    if isinstance(error, Stalled):
+        return f"the transfer of {wanted.repo} broke off or stands still ({error}): check the connection and try again"
     if _is_broken_off(error):
         return f"the transfer of {wanted.repo} broke off: check the connection and try again"
     if _is_unreachable(error) or isinstance(error, errors.LocalEntryNotFoundError):
@@ -252,9 +319,7 @@ def prepare(source, target, repo: str, license: str | None = None) -> Path:
     `source` is a folder or a shipped name, whose README.md wins where there is one. Raises CheckpointError for weights that do not load,
     CardError for a card or metrics that cannot be read, and FileExistsError where `target` holds something.
     """
-    target, folder = Path(target), load(source).source.folder
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise FileExistsError(f"{target} is not empty: expected a new or an empty folder")
+    target, folder = check_new(target), load(source).source.folder
     config = read_config(folder)
     written = {
         PREPROCESSOR_FILE: json.dumps(preprocessor_config(config), indent=2) + "\n",
@@ -285,7 +350,7 @@ def push(source, repo: str, private=False, revision=None, token=None, license=No
         raise CheckpointError(f"revision {revision!r} is a commit: expected a branch to write to")
     with tempfile.TemporaryDirectory() as place:
         folder = prepare(source, Path(place) / "upload", repo, license)
-        with _quiet(), _clear(Wanted(repo, revision), "write"):
+        with _quiet(), _clear(Wanted(repo, revision), "write"), watched(PUSH_SECONDS, tries=PUSH_TRIES):
             return f"{repo}@{_upload(folder, repo, private, revision, token)}"
 
 

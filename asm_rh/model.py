@@ -159,11 +159,11 @@ class AudioMixer(nn.Module):
         return logits.softmax(-1) if self.config.output == "softmax" else logits.sigmoid()
 
     @classmethod
-    def from_pretrained(cls, source, revision=None, token=None, cache_dir=None, local_files_only=False) -> "AudioMixer":
+    def from_pretrained(cls, source, revision=None, token=None, cache_dir=None, local_files_only=False, progress=None) -> "AudioMixer":
         """A model from a folder, a shipped name or a Hub id (`user/repo[@revision]`), in evaluation mode; see `asm_rh.checkpoint.load`."""
         from .checkpoint import load
 
-        return load(source, revision=revision, token=token, cache_dir=cache_dir, local_files_only=local_files_only)
+        return load(source, revision, token, cache_dir, local_files_only, progress)
 
     def save_pretrained(self, folder) -> None:
         """Writes config.json and model.safetensors into `folder`."""
@@ -174,14 +174,19 @@ class AudioMixer(nn.Module):
     def push_to_hub(self, repo: str, private=False, revision=None, token=None, license=None, dry_run=None):
         """Uploads the model with its card in one commit -> `user/repo@commit`; see `asm_rh.hub.push`.
 
-        With `dry_run`, a new folder, it writes there what would be uploaded and sends nothing -> the folder.
+        Weights that are still those of the folder they were loaded from go with what it says of them, its card, metrics and history;
+        weights that were changed since go with a card that claims no scores. With `dry_run`, a new folder, it writes there what would be
+        uploaded and sends nothing -> the folder.
         """
         import tempfile
 
+        from .checkpoint import same_weights
         from .hub import parse_id, prepare, push
 
         with tempfile.TemporaryDirectory() as folder:
             self.save_pretrained(folder)
+            if self.source and same_weights(self.source.folder, folder):
+                folder = self.source.folder
             if dry_run is not None:
                 return prepare(folder, dry_run, parse_id(repo, revision)[0], license)
             return push(folder, repo, private, revision, token, license)

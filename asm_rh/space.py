@@ -4,7 +4,8 @@ import re
 import shutil
 from pathlib import Path
 
-from .checkpoint import find, read_config
+from .checkpoint import check_new, find, read_config
+from .hub import FILES as MODEL_FILES
 from .words import shown
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -21,12 +22,10 @@ you switch it off. The weights are `{model}`; see the tab *About*.
 def assemble(folder, model: str) -> list[Path]:
     """Writes the Space for a model (folder, shipped name or Hub id) into a new or empty folder; gives the files.
 
-    Weights on this machine are copied into it, those of the Hub are named to be fetched when the Space is built. Raises ValueError for a
-    folder that is not empty, and where the page is not at hand.
+    Weights on this machine are copied into it, those of the Hub are named to be fetched when the Space is built. Raises FileExistsError
+    for a folder that is not empty, ValueError where the page is not at hand.
     """
-    folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"{folder}: expected a new or an empty folder, so that nothing else is published with it")
+    folder = check_new(folder)
     if not all((ROOT / name).exists() for name in (*FILES, *FOLDERS)):
         raise ValueError("the page is not part of the installed package: run this in a clone of the project")
     found = find(model)
@@ -38,14 +37,17 @@ def assemble(folder, model: str) -> list[Path]:
     for each in FOLDERS:
         shutil.copytree(ROOT / each, folder / each, ignore=LEFT_OUT)
     if local:
-        shutil.copytree(own, folder / "checkpoints" / name, ignore=_all_but_the_model)
+        _copy_model(own, folder / "checkpoints" / name)
     (folder / MODEL_FILE).write_text(name + "\n", encoding="utf-8")
     (folder / "README.md").write_text(readme(name, read_config(own).labels, local), encoding="utf-8")
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def _all_but_the_model(_, names):
-    return set(names) - {"config.json", "model.safetensors", "README.md"}
+def _copy_model(own, target):
+    target.mkdir(parents=True)
+    for name in MODEL_FILES:
+        if (own / name).is_file():
+            shutil.copyfile(own / name, target / name)
 
 
 def readme(name: str, labels, local: bool) -> str:

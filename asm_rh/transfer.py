@@ -107,14 +107,15 @@ def keep_sum(planes, size):
 class Layout:
     """How one family of networks names its tensors: rows of (our name, its name, adaptation), in each of which {i}, {p} ... agree.
 
-    Our names are canonical: `token` and `channel` stand for whatever the kind's mixers are called. `square` says that its tokens are a
-    square grid of patches.
+    Our names are canonical: `token` and `channel` stand for whatever the kind's mixers are called. `prefix` stands before its names, though
+    not before those of its `head`. `square` says that its tokens are a square grid of patches.
     """
 
     name: str
     prefix: str
     rows: tuple[tuple[str, str, Callable], ...]
     square: bool = False
+    head: tuple[tuple[str, str, Callable], ...] = ()
 
     def names(self, tensors) -> bool:
         """Whether the tensors are named so: every row has its tensors in the first block; heads may be missing."""
@@ -123,10 +124,10 @@ class Layout:
 
     def source_of(self, name) -> tuple[str, Callable] | None:
         """The source's name of our canonical tensor and its adaptation, None where it has none."""
-        for ours, theirs, adapt in self.rows:
-            found = _pattern(ours).fullmatch(name)
-            if found:
-                return self.prefix + theirs.format_map(found.groupdict()), adapt
+        for prefix, rows in ((self.prefix, self.rows), ("", self.head)):
+            for ours, theirs, adapt in rows:
+                if found := _pattern(ours).fullmatch(name):
+                    return prefix + theirs.format_map(found.groupdict()), adapt
         return None
 
 
@@ -159,6 +160,7 @@ _AST_MEMORY = (
     ("blocks.{i}.channel.mlp.{fc}.{p}", "layers.{i}.mlp.{fc}.{p}", as_is),
     ("norm.{p}", "layernorm.{p}", as_is),
 )
+_AST_HEAD = (("head.0.{p}", "classifier.layernorm.{p}", as_is),)  # of AST's 527 classes behind it, none is ours
 _MIXER = (
     ("stem.weight", "stem.proj.weight", kernel),
     ("stem.bias", "stem.proj.bias", as_is),
@@ -185,10 +187,10 @@ _OWN = (
 OWN = Layout("ASM-RH and its relatives", "", _OWN)
 LAYOUTS = (
     Layout("DeiT or ViT, timm's names", "", _TRANSFORMER),
-    Layout("AST, its authors' names", "v.", _TRANSFORMER),
-    Layout("AST, the Hub's names", "audio_spectrogram_transformer.", _AST_HUB),
+    Layout("AST, its authors' names", "v.", _TRANSFORMER, head=(("head.0.{p}", "mlp_head.0.{p}", as_is),)),
+    Layout("AST, the Hub's names", "audio_spectrogram_transformer.", _AST_HUB, head=_AST_HEAD),
     Layout("AST without its head, the Hub's names", "", _AST_HUB),
-    Layout("AST, transformers 5's names in memory", "audio_spectrogram_transformer.", _AST_MEMORY),
+    Layout("AST, transformers 5's names in memory", "audio_spectrogram_transformer.", _AST_MEMORY, head=_AST_HEAD),
     Layout("MLP-Mixer, timm's names", "", _MIXER, square=True),
     OWN,
 )

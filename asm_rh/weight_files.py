@@ -1,7 +1,6 @@
 """Weights that others wrote: from a file, a folder or the Hub to tensors by name; a pickle is read as data, never as code."""
 
 import pickle
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +8,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from .checkpoint import WEIGHTS_FILE, CheckpointError, shipped_folder, shipped_models
+from .checkpoint import WEIGHTS_FILE, shipped_folder, shipped_models
+from .hub import parse_id, pull_one
 
 HUB_IDS = {
     "deit": "timm/deit_base_distilled_patch16_384.fb_in1k",
@@ -54,12 +54,12 @@ def find_weights(source) -> Path:
     if name in shipped_models():
         return shipped_folder() / name / WEIGHTS_FILE
     repo = HUB_IDS.get(name, name)
-    if repo.count("/") != 1 or repo.startswith(("/", ".", "~")) or repo.endswith(SUFFIXES):
+    if repo.partition("@")[0].count("/") != 1 or repo.startswith(("/", ".", "~")) or repo.endswith(SUFFIXES):
         raise TransferError(
-            f"no weights {name!r}: expected a file ({', '.join(SUFFIXES)}), a folder with one, a Hub id like user/repo, "
-            f"or one of {', '.join([*HUB_IDS, *shipped_models()])}"
+            f"no weights {name!r}: expected a file ({', '.join(SUFFIXES)}), a folder with one, a Hub id like user/repo or "
+            f"user/repo@revision, or one of {', '.join([*HUB_IDS, *shipped_models()])}"
         )
-    return _download(repo)
+    return pull_one(*parse_id(repo), HUB_FILES)
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
@@ -117,36 +117,3 @@ def _file_in(folder):
         names = ", ".join(p.name for p in found) or "none"
         raise TransferError(f"{folder} holds {len(found)} files of weights ({names}): expected one, or the path of the file itself")
     return found[0]
-
-
-def _download(repo):
-    """One file of weights of a Hub repository, safetensors where it has them; without a network, what was fetched before."""
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
-
-    refusals = []
-    with _hub_errors(repo):
-        for name in HUB_FILES:
-            offline = any(isinstance(error, LocalEntryNotFoundError) for error in refusals)  # do not wait for the network twice
-            try:
-                return Path(hf_hub_download(repo, name, local_files_only=offline))
-            except EntryNotFoundError as error:
-                refusals.append(error)
-        if isinstance(refusals[0], LocalEntryNotFoundError):
-            raise refusals[0]
-    raise TransferError(f"{repo} holds neither {' nor '.join(HUB_FILES)}: expected a repository with weights for torch")
-
-
-@contextmanager
-def _hub_errors(repo):
-    """Turns what the Hub's library raises within into a CheckpointError that says what to do."""
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
-
-    try:
-        yield
-    except RepositoryNotFoundError as error:
-        raise CheckpointError(f"no repository {repo!r} on the Hub, or it is private: check the name, or give a token") from error
-    except LocalEntryNotFoundError as error:
-        raise CheckpointError(f"{repo} is not on this machine and the Hub cannot be reached: load it once while online") from error
-    except (HfHubHTTPError, OSError, ValueError) as error:
-        raise CheckpointError(f"{repo} could not be loaded from the Hub: {error}") from error

@@ -18,6 +18,8 @@ from asm_rh import hub
 from asm_rh.checkpoint import load
 from asm_rh.info import describe, describe_text
 from asm_rh.model import AudioMixer
+from asm_rh.transfer import own_config
+from asm_rh.weight_files import HUB_IDS, read_weights
 
 
 def requests():
@@ -41,6 +43,28 @@ def do_load(source, **options):
 
 def do_pretrained(source, **options):
     return {"weights": fingerprint(AudioMixer.from_pretrained(source, **options))}
+
+
+def do_progress(source):
+    """[bytes there, bytes in all, seconds since the beginning] at every call, and how long it took."""
+    began, told = time.monotonic(), []
+    load(source, progress=lambda done, total: told.append([done, total, time.monotonic() - began]))
+    return {"told": told, "seconds": time.monotonic() - began}
+
+
+def do_give_up(source):
+    """A download that its own progress ends."""
+    def progress(done, total):
+        raise InterruptedError("enough")
+
+    load(source, progress=progress)
+
+
+def do_weights(source):
+    """Weights of others: {name: numbers}, and whether they brought a configuration of ours."""
+    found = read_weights(source)
+    tensors = {name: tensor.tolist() for name, tensor in found.tensors.items() if tensor.numel() < 100}
+    return {"tensors": tensors, "file": found.path.name, "commit": found.path.parent.name, "ours": own_config(found) is not None}
 
 
 def do_info(source):
@@ -77,6 +101,7 @@ def step(action, arguments):
     except Exception as error:
         found = {"error": str(error), "type": type(error).__name__}
     words = [str(arguments.get(name, "")).partition("@")[0] for name in ("source", "repo")]
+    words = [HUB_IDS.get(word, word) for word in words]
     mine = [line for line in requests()[before:] if any(word and f"/{word}/" in line for word in words)]
     return {**found, "seconds": time.monotonic() - began, "requests": mine}
 

@@ -12,13 +12,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
 TOKEN = "hf_only_for_this_test"
+PART_BYTES = 2**18
 
 
 @dataclass
 class Fault:
     """What goes wrong where `where`, a pattern over "METHOD path", matches: so many `times`, in the manner of `kind`.
 
-    kind: a status with an optional X-Error-Code such as "404 RepoNotFound", or truncated, corrupt, slow, html.
+    kind: a status with an optional X-Error-Code such as "404 RepoNotFound", or truncated (half of it), "cut N" (at byte N of the file),
+    "throttled SECONDS" (that long for all of it), hang (no answer), stuck (half of it, then nothing), corrupt, slow, html.
     """
 
     kind: str
@@ -28,7 +30,7 @@ class Fault:
 
 @dataclass
 class Repo:
-    """Commits by hash, branches and tags; `listed` adds names to the listings for which there is no file."""
+    """Commits by hash, branches and tags; `listed` adds names to the listings for which there is no file, `ranges`: it can resume."""
 
     commits: dict = field(default_factory=dict)
     refs: dict = field(default_factory=dict)
@@ -36,6 +38,7 @@ class Repo:
     listed: dict = field(default_factory=dict)
     needs_token: bool = False
     private: bool | None = None
+    ranges: bool = False
 
     def commit(self, files, branch="main"):
         """A new commit with exactly these files -> its hash."""
@@ -125,6 +128,8 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(int(status), {"error": "switched on"}, **({"X-Error-Code": code} if code else {}))
         if fault == "slow":
             time.sleep(self.server.slow_seconds)
+        if fault == "hang":
+            return self.hang()
         if fault == "html":
             return self.send(200, b"<html>please log in to this hotel</html>", {"Content-Type": "text/html"})
         if needs_repo and repo is None:
@@ -224,7 +229,32 @@ class Handler(BaseHTTPRequestHandler):
             headers |= {"X-Linked-Size": str(len(data)), "X-Linked-Etag": f'"{found["lfs"]["oid"]}"'}
         if self.command == "GET" and self.fault == "corrupt":
             data = bytes([data[0] ^ 1]) + data[1:]
-        return self.send(200, data, headers, cut=self.command == "GET" and self.fault == "truncated")
+        first = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "")
+        if first and repo.ranges:
+            start = int(first[1])
+            headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
+            return self.send_body(206, data[start:], headers, start)
+        return self.send_body(200, data, headers)
+
+    def send_body(self, status, data, headers, start=0):
+        """A file from byte `start` on, in the manner of the fault."""
+        kind, _, number = (self.fault or "").partition(" ")
+        if self.command == "HEAD" or kind not in ("truncated", "cut", "stuck", "throttled"):
+            return self.send(status, data, headers)
+        self.send(status, data, headers, body=False)
+        end = {"cut": int(float(number or 0)) - start, "throttled": len(data)}.get(kind, len(data) // 2)
+        for place in range(0, max(end, 0), PART_BYTES):
+            self.wfile.write(data[place : min(place + PART_BYTES, end)])
+            time.sleep(float(number) * PART_BYTES / len(data) if kind == "throttled" else 0)
+        if kind == "stuck":
+            self.hang()
+        self.close_connection = True
+        return None
+
+    def hang(self):
+        """Says no more, until the server ends."""
+        self.server.over.wait()
+        self.close_connection = True
 
     def known(self, repo, revision):
         sha = repo.resolve(revision)
@@ -239,14 +269,13 @@ class Handler(BaseHTTPRequestHandler):
     def answer(self, status, content, **headers):
         self.send(status, json.dumps(content).encode(), {"Content-Type": "application/json", **headers})
 
-    def send(self, status, data, headers, cut=False):
+    def send(self, status, data, headers, body=True):
         self.send_response(status)
         for name, value in {**headers, "Content-Length": str(len(data))}.items():
             self.send_header(name, value)
         self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(data[: len(data) // 2] if cut else data)
-        self.close_connection = self.close_connection or cut
+        if self.command != "HEAD" and body:
+            self.wfile.write(data)
 
     def log_message(self, *args):
         pass
@@ -264,11 +293,12 @@ class Server(ThreadingHTTPServer):
 def serving():
     """A running hub -> (Hub, its address)."""
     server = Server(("127.0.0.1", 0), Handler)
-    server.hub = Hub()
+    server.hub, server.over = Hub(), threading.Event()
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
         yield server.hub, f"http://127.0.0.1:{server.server_port}"
     finally:
+        server.over.set()
         server.shutdown()
         server.server_close()

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 from huggingface_hub import ModelCard
 
 from asm_rh.card import CardError, completed_card, model_card, preprocessor_config, read_evidence
@@ -147,3 +148,18 @@ def test_a_dry_run_needs_no_network(tmp_path, capsys):
     assert main(["push", str(tmp_path / "mine"), "mine", "--dry-run", str(tmp_path / "new")]) == 2
     assert "'mine' is no Hub id: expected user/repo" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
+
+
+def test_a_model_from_memory_goes_with_what_its_folder_says_of_it_until_it_is_changed(tmp_path):
+    config = ModelConfig(width=32, depth=1, token_hidden=8, channel_hidden=24, frames=48, stride=(16, 16), window_seconds=0.4)
+    AudioMixer(config).save_pretrained(tmp_path / "mine")
+    (tmp_path / "mine" / "metrics.json").write_text(json.dumps({**METRICS, "labels": list(config.labels)}))
+    model = AudioMixer.from_pretrained(tmp_path / "mine")
+    unchanged = ModelCard((model.push_to_hub("me/mine", dry_run=tmp_path / "unchanged") / "README.md").read_text(encoding="utf-8"))
+    assert {r.metric_type: r.metric_value for r in unchanged.data.eval_results} == {"accuracy": 0.75, "f1": 0.7}
+    with torch.no_grad():
+        model.stem.bias[0] += 1
+    for name, changed in (("changed", model), ("new", AudioMixer(config))):
+        card = ModelCard((changed.push_to_hub("me/mine", dry_run=tmp_path / name) / "README.md").read_text(encoding="utf-8"))
+        assert card.data.eval_results is None and "Not measured" in card.text
+    assert AudioMixer.from_pretrained(tmp_path / "changed").stem.bias[0] == model.stem.bias[0]

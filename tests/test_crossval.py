@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from asm_rh.protocols import folds
 from scipy import stats
 from test_train import GENTLE, MODEL, SHORT, cache_of, quiet, waves
 
 from asm_rh import crossval
 from asm_rh.crossval import cross_validate, mean_interval, summary, told
 from asm_rh.datasets import Clip
+from asm_rh.protocols import folds
 from asm_rh.train import best_model, judge_cache
 
 CONFIG = replace(SHORT, epochs=2, batch_size=8, augment=GENTLE)

@@ -1,67 +1,22 @@
 """The Hub, through its real client against a loopback server: there and back to the bit, and one clear line for what goes wrong."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import hub_client
 import pytest
-import torch
+from hub_driver import built, command, dead_endpoint, driven, refusal, value
 from hub_server import TOKEN, Fault, git_hash, serving
 from huggingface_hub import ModelCard
 from huggingface_hub.repocard import metadata_load
 
 from asm_rh.checkpoint import save
-from asm_rh.config import ModelConfig
-from asm_rh.model import AudioMixer
 
-ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.network
-
-
-def built(seed, **changes):
-    sizes = dict(width=32, depth=2, token_hidden=8, channel_hidden=24, frames=48, stride=(16, 16), window_seconds=0.4)
-    torch.manual_seed(seed)
-    return AudioMixer(ModelConfig(**{"labels": ("yes", "no", "_silence_"), **sizes, **changes})).eval()
 
 
 def files_of(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-def environment(endpoint, home, **more):
-    """The machine of a user who has never been on the Hub, with `endpoint` for it."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
-    quiet = {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "NO_PROXY": "127.0.0.1"}
-    return {**kept, **quiet, "HF_ENDPOINT": endpoint, "HF_HOME": str(home), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **more}
-
-
-def driven(cases, endpoint, home, **more):
-    """{case: [what came of each step]} of cases that the real client goes through in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "tests" / "hub_client.py")], input=json.dumps(cases), env=environment(endpoint, home, **more),
-        cwd=home, capture_output=True, text=True, timeout=200,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
-def command(arguments, endpoint, home, **more):
-    """The command line in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "asm_rh", *map(str, arguments)], env=environment(endpoint, home, **more), cwd=home, capture_output=True,
-        text=True, timeout=200,
-    )  # fmt: skip
-
-
-def dead_endpoint():
-    """An address where nobody listens."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{free.getsockname()[1]}"
 
 
 # ---------------------------------------------------------------------------------------- pulling
@@ -171,18 +126,6 @@ def pulled(hub):
     return driven(cases, endpoint, home)
 
 
-def value(step):
-    assert "value" in step, step
-    return step["value"]
-
-
-def refusal(step):
-    """The one line of a CheckpointError."""
-    assert step.get("type") == "CheckpointError", step
-    assert "\n" not in step["error"] and len(step["error"]) < 600, step["error"]
-    return step["error"]
-
-
 def test_weights_come_to_the_bit_with_their_commit(pulled, weights, hub):
     found = value(pulled["well"][0])
     assert found["weights"] == value(pulled["well"][1])["weights"] == weights["first"][1]
@@ -245,7 +188,7 @@ def test_a_repository_that_needs_a_token(pulled, weights):
         ("broken", "the Hub failed on me/broken (500, twice): try again later"),
         ("broken-later", "the Hub failed on me/broken-later (500, twice): try again later"),
         ("vanished", "me/vanished: a file that the Hub lists is not there (404)"),
-        ("cut", "the transfer of me/cut broke off: check the connection and try again"),
+        ("cut", "the transfer of me/cut broke off or stands still (3 tries brought nothing new): check the connection and try again"),
         ("corrupt", "me/corrupt: model.safetensors is not what its hash says; downloaded anew it still is not"),
         ("slow", "cannot be reached, and me/slow is not on this machine: check the connection and HF_ENDPOINT"),
         ("hotel", "me/hotel: what answers is no Hub: check HF_ENDPOINT and the proxy"),
