@@ -33,6 +33,7 @@ def add_train(parser):
     add_data(parser)
     parser.add_argument("--cache", type=Path, help="feature cache (.npz): read if there, else written from --data")
     parser.add_argument("--cache-hop-seconds", type=float, help="cut clips into windows so far apart (default: the window)")
+    parser.add_argument("--quiet-db", type=float, help="windows so far below their clip's loudest are silence, not the clip's label")
     parser.add_argument("--preset", default="asm-rh-tiny-1s", help="sizes and front end (default: %(default)s)")
     parser.add_argument("--kind", help="asm-rh, asm-h, asm-r or asm (default: the preset's)")
     parser.add_argument("--roll", choices=("paper", "grid", "off"))
@@ -211,11 +212,19 @@ def training_data(args, clips):
         cache = FeatureCache.load(args.cache)
         if clips:
             cache.assign({clip.name: clip.split or "train" for clip in clips})
-        return model_config(args, cache.label.tolist()), cache
+        return model_config(args, labels_in(cache)), cache
     if not clips:
         raise ValueError("nothing to read: give --data FOLDER, or --cache FILE of an earlier run")
     config = model_config(args, [clip.label for clip in clips])
-    return config, build_cache(clips, config, args.cache, args.cache_hop_seconds)
+    cache = build_cache(clips, config, args.cache, args.cache_hop_seconds, args.quiet_db)
+    return model_config(args, labels_in(cache)), cache
+
+
+def labels_in(cache):
+    """Every label of a cache, and `_silence_` where it has quiet windows."""
+    from .config import SILENCE
+
+    return cache.label.tolist() + [SILENCE] * bool(cache.quiet.any())
 
 
 def model_config(args, labels):
@@ -235,13 +244,13 @@ def ordered_labels(labels):
     return tuple(sorted(set(labels), key=lambda name: (name.startswith("_"), name)))
 
 
-def build_cache(clips, config, path, hop_seconds=None):
+def build_cache(clips, config, path, hop_seconds=None, quiet_db=None):
     """Features of the clips, with progress; kept in `path` where one is given."""
     from tqdm import tqdm
 
     from .feature_cache import build
 
-    cache = build(clips, config, hop_seconds, progress=lambda items: tqdm(items, desc="features", unit="clip", file=sys.stderr))
+    cache = build(clips, config, hop_seconds, lambda items: tqdm(items, desc="features", unit="clip", file=sys.stderr), quiet_db)
     for line in cache.skipped:
         print(f"left out: {line}", file=sys.stderr)
     if path:

@@ -12,14 +12,14 @@ import torch
 from torch.nn.functional import pad
 
 from .audio import AudioError, decode, resample
-from .config import ModelConfig
+from .config import SILENCE, ModelConfig
 from .datasets import Clip, DataError
 from .files import write_whole
 from .frontends import FRONTENDS, fill_with_pause
 
 LEAST_FILLED = 0.5  # a clip's last window is kept when at least this share of it is sound
 COLUMNS = ("label", "group", "split")
-EXTRA = ("weight", "approximate", "clip")  # files of earlier versions may lack them
+EXTRA = ("weight", "approximate", "clip", "quiet")  # files of earlier versions may lack them
 
 
 @dataclass
@@ -27,7 +27,8 @@ class FeatureCache:
     """Raw log-mel (rows, frames, bands) float16 and, per row, `label`, `group`, `split` and how often to draw it, `weight`.
 
     `approximate` marks rows that stand in for real recordings: training leaves them out of its last part. `clip` names the recording that
-    a row is a window of. `skipped` lists unreadable files.
+    a row is a window of, `quiet` marks windows far below their clip's loudest, which hold nothing of its label. `skipped` lists unreadable
+    files.
     """
 
     features: np.ndarray
@@ -37,6 +38,7 @@ class FeatureCache:
     weight: np.ndarray = None
     approximate: np.ndarray = None
     clip: np.ndarray = None
+    quiet: np.ndarray = None
     frontend: dict = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
 
@@ -45,6 +47,7 @@ class FeatureCache:
         self.weight = np.ones(rows, np.float32) if self.weight is None else self.weight
         self.approximate = np.zeros(rows, bool) if self.approximate is None else self.approximate
         self.clip = np.array([str(i) for i in range(rows)]) if self.clip is None else self.clip
+        self.quiet = np.zeros(rows, bool) if self.quiet is None else self.quiet
         for name in (*COLUMNS, *EXTRA):
             if len(getattr(self, name)) != rows:
                 raise DataError(f"feature cache: {len(getattr(self, name))} values of {name} for {rows} rows of features")
@@ -60,6 +63,14 @@ class FeatureCache:
     def of_split(self, name: str) -> "FeatureCache":
         """The rows of one split."""
         return self.part(self.split == name)
+
+    def with_silence(self, known: bool) -> "FeatureCache":
+        """The rows with the label `_silence_` where they are quiet, if that label is `known`; without these rows elsewhere."""
+        if not known:
+            return self.part(~self.quiet) if self.quiet.any() else self
+        found = self.part(slice(None))
+        found.label = np.where(self.quiet, SILENCE, self.label)
+        return found
 
     def balance(self) -> None:
         """Sets the weights so that every label is drawn equally often."""
@@ -127,13 +138,16 @@ def statistics(cache: FeatureCache, centre: bool = False) -> tuple[float, float]
     return round(mean, 6), round(math.sqrt(np.mean(squares)) or 1.0, 6)
 
 
-def build(clips: list[Clip], config: ModelConfig, hop_seconds: float | None = None, progress=lambda items: items) -> FeatureCache:
+def build(
+    clips: list[Clip], config: ModelConfig, hop_seconds: float | None = None, progress=lambda items: items, quiet_db: float | None = None,
+) -> FeatureCache:
     """Decodes clips, cuts long ones into windows every `hop_seconds` (default: one window) and computes their raw log-mel.
 
-    Unreadable files are listed in `skipped`, not fatal; raises DataError when nothing is left.
+    Windows more than `quiet_db` below the loudest of their clip are marked as quiet. Unreadable files are listed in `skipped`, not fatal;
+    raises DataError when nothing is left.
     """
     frontend = FRONTENDS[config.frontend.name](config.frontend, config.sample_rate)
-    rows, names, skipped = [], [], []
+    rows, names, quiet, skipped = [], [], [], []
     for clip in progress(clips):
         try:
             waves = clip_windows(clip, config, hop_seconds)
@@ -142,10 +156,18 @@ def build(clips: list[Clip], config: ModelConfig, hop_seconds: float | None = No
             continue
         rows += [raw_features(frontend, wave, config) for wave in waves]
         names += [(clip.label, clip.group, clip.split or "train", clip.name)] * len(waves)
+        quiet += quiet_windows(waves, quiet_db)
     if not rows:
         raise DataError(f"none of {len(clips)} files could be read; the first: {skipped[0] if skipped else 'no files given'}")
     label, group, split, name = (np.array(column) for column in zip(*names))
-    return FeatureCache(np.stack(rows), label, group, split, clip=name, frontend=raw_settings(config), skipped=skipped)
+    return FeatureCache(np.stack(rows), label, group, split, clip=name, quiet=np.array(quiet), frontend=raw_settings(config), skipped=skipped)
+
+
+def quiet_windows(waves: list[np.ndarray], quiet_db: float | None) -> list[bool]:
+    """Which windows of a clip have a mean square more than `quiet_db` below that of its loudest; none without a limit."""
+    powers = np.array([np.mean(np.square(wave, dtype=np.float64)) if len(wave) else 0.0 for wave in waves])
+    limit = 0.0 if quiet_db is None else powers.max() * 10 ** (-quiet_db / 10)
+    return (powers < limit).tolist()
 
 
 def clip_windows(clip: Clip, config: ModelConfig, hop_seconds: float | None = None) -> list[np.ndarray]:

@@ -14,6 +14,7 @@ PACKAGES = ("torch", "torchaudio", "numpy", "soundfile", "av", "safetensors", "h
 
 def describe_run(run_dir, clips: list[Clip] | None) -> None:
     """Writes environment.txt and, where the clips are known, split.csv (file, start, end, label, group, split)."""
+    Path(run_dir).mkdir(parents=True, exist_ok=True)
     write_text(Path(run_dir) / "environment.txt", environment())
     if clips is not None:
         write_text(Path(run_dir) / "split.csv", split_table(clips))

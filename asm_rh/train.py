@@ -17,7 +17,7 @@ from torch import nn
 
 from .augment import augment, mixup
 from .checkpoint import load, save
-from .config import RESERVED_LABELS, UNKNOWN, ModelConfig
+from .config import RESERVED_LABELS, SILENCE, UNKNOWN, ModelConfig
 from .datasets import DataError, split_labels
 from .feature_cache import FeatureCache, raw_settings
 from .files import write_text, write_whole
@@ -77,6 +77,7 @@ class Run:
 
     def __init__(self, model_config, train, valid, config, run_dir, workers=None):
         self.workers = workers = workers or Workers()
+        train = train.with_silence(SILENCE in model_config.labels)
         check_cache(train, model_config, "training")
         check_cache(valid, model_config, "validation")
         check_weights(train, config)

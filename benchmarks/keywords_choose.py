@@ -19,6 +19,7 @@ from asm_rh.augment import AugmentConfig
 from asm_rh.checkpoint import load, save, shipped_folder
 from asm_rh.classifier import Classifier
 from asm_rh.model import AudioMixer
+from asm_rh.recipes import TrainConfig
 from asm_rh.train import History
 
 from . import record
@@ -68,10 +69,10 @@ def run_facts(run: Path) -> dict:
 
 def commands_of(stages: list[dict]) -> list[str]:
     """The command of every stage, with the flags that differ from what `asm-rh train` does by itself."""
-    usual = {
-        "epochs": 30, "clips_per_epoch": 0, "learning_rate": 1e-3, "warmup_epochs": 2.0, "label_smoothing": 0.1, "finish_share": 0.0,
-        "finish_approximate": 0.0, "batch_size": 128, "seed": None,
-    }  # fmt: skip
+    told = (
+        "epochs", "clips_per_epoch", "learning_rate", "warmup_epochs", "label_smoothing", "finish_share", "finish_approximate", "batch_size",
+    )  # fmt: skip
+    usual = {**{name: getattr(TrainConfig(), name) for name in told}, "seed": None}
     found = []
     for number, stage in enumerate(stages, start=1):
         flags = [f"--run-dir runs/stage{number}"] + ([f"--init runs/stage{number - 1}"] if number > 1 else [])

@@ -205,7 +205,6 @@ def test_bad_values_are_one_line_and_exit_code_two(model, sounds, capsys, flags,
         ["classify", "a.wav", "--formt", "csv"],
         ["classify", "a.wav", "--format", "xml"],
         ["classify", "a.wav", "--top-k", "many"],
-        ["train", "--data", "x"],
         ["train", "--run-dir", "x", "--roll", "sideways"],
         ["eval"],
         ["eval", "x", "--split", "most"],
@@ -217,6 +216,15 @@ def test_unknown_flags_are_explained_with_the_usage(arguments, capsys):
         main(arguments)
     out, err = capsys.readouterr()
     assert stopped.value.code == 2 and out == "" and err.startswith("usage: asm-rh")
+
+
+def test_training_needs_a_folder_but_shows_its_recipe_without(capsys):
+    assert main(["train", "--data", "x"]) == 2
+    assert "--run-dir is missing: give a folder" in one_line_error(capsys)
+    assert main(["train", "--recipe", "paper", "--show-recipe", "--epochs", "7", "--augment", "warp=0.1", "mixup_waveforms=0"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["optimizer"] == "adam" and shown["epochs"] == 7 and shown["augment"]["warp"] == 0.1
+    assert shown["augment"]["mixup_waveforms"] is False and shown["augment"]["band_mask"] == 0.375
 
 
 def test_version_and_help(capsys):

@@ -20,6 +20,6 @@ def test_a_command_has_the_flags_that_differ_and_gives_the_same_run():
     first, second = commands_of(stages)
     assert first == f"{TRAIN_COMMAND} --run-dir runs/stage1 --epochs 3 --seed 4"
     args = build_parser().parse_args(second.split()[1:])
-    assert augmentation(args) == augment
+    assert augmentation(args, AugmentConfig()) == augment
     assert (args.batch_size, args.learning_rate, args.epochs, args.stop_after, args.seed) == (64, 0.0008, 3, 2, 0)
     assert args.init == "runs/stage1" and str(args.run_dir) == "runs/stage2"
