@@ -53,13 +53,13 @@ def save(model: AudioMixer, folder) -> None:
     })
 
 
-def load(source, revision=None, token=None, cache_dir=None, local_files_only=False) -> AudioMixer:
+def load(source, revision=None, token=None, cache_dir=None, local_files_only=False, progress=None) -> AudioMixer:
     """A model in evaluation mode from a folder, a shipped name (`asm-rh-keywords`) or a Hub id (`user/repo[@revision]`).
 
     Its `source` says where it came from. Raises CheckpointError when the files are missing, broken, or do not hold exactly the tensors
     that the configuration asks for.
     """
-    found = find(source, revision, token, cache_dir, local_files_only)
+    found = find(source, revision, token, cache_dir, local_files_only, progress)
     config = read_config(found.folder)
     weights = found.folder / WEIGHTS_FILE
     _check_size(config, weights)
@@ -72,7 +72,7 @@ def load(source, revision=None, token=None, cache_dir=None, local_files_only=Fal
     return model.eval()
 
 
-def find(source, revision=None, token=None, cache_dir=None, local_files_only=False) -> Source:
+def find(source, revision=None, token=None, cache_dir=None, local_files_only=False, progress=None) -> Source:
     """Where `source` lies, downloaded from the Hub when it is neither a folder nor a shipped name; raises CheckpointError."""
     path, text = Path(source), str(source)
     if path.is_dir():
@@ -86,7 +86,7 @@ def find(source, revision=None, token=None, cache_dir=None, local_files_only=Fal
         )
     from .hub import parse_id, pull
 
-    return pull(*parse_id(text, revision), token, cache_dir, local_files_only)
+    return pull(*parse_id(text, revision), token, cache_dir, local_files_only, progress)
 
 
 def read_config(folder) -> ModelConfig:

@@ -49,6 +49,7 @@ class Wanted:
     revision: str | None = None
     token: str | None = None
     cache_dir: str | None = None
+    progress: object = None
 
     def __str__(self):
         return f"{self.repo}@{self.revision}" if self.revision else self.repo
@@ -57,7 +58,7 @@ class Wanted:
         """The client's folder with the files that a model has."""
         from huggingface_hub import snapshot_download
 
-        options = {"allow_patterns": list(FILES), **options}
+        options = {"allow_patterns": list(FILES), **({"tqdm_class": _told(self.progress)} if self.progress else {}), **options}
         return Path(snapshot_download(self.repo, revision=self.revision, token=self.token, cache_dir=self.cache_dir, **options))
 
     def cached(self) -> Path | None:
@@ -71,7 +72,7 @@ class Wanted:
         return folder if all((folder / name).is_file() for name in (CONFIG_FILE, WEIGHTS_FILE)) else None
 
 
-def pull(repo: str, revision=None, token=None, cache_dir=None, local_files_only=False) -> Source:
+def pull(repo: str, revision=None, token=None, cache_dir=None, local_files_only=False, progress=None) -> Source:
     """The files of `repo` at `revision` on this machine, downloaded where they are not, each checked against its hash.
 
     A commit that is here is not asked for again. Where the Hub cannot be reached, what an earlier download left is taken. Raises
@@ -79,7 +80,7 @@ def pull(repo: str, revision=None, token=None, cache_dir=None, local_files_only=
     """
     from huggingface_hub import constants
 
-    wanted = Wanted(repo, revision, token, cache_dir)
+    wanted = Wanted(repo, revision, token, cache_dir, progress)
     offline = local_files_only or constants.is_offline_mode()
     with _quiet(), _clear(wanted):
         folder = wanted.cached() if offline or COMMIT.fullmatch(revision or "") else None
@@ -91,6 +92,23 @@ def pull(repo: str, revision=None, token=None, cache_dir=None, local_files_only=
         todo = "load it again while online" if offline else "downloaded anew it still is not: try again later, or without a proxy"
         raise CheckpointError(f"{wanted}: {' and '.join(bad)} is not what its hash says; {todo}")
     return Source(folder, repo, folder.name)
+
+
+def _told(progress):
+    """A bar of the client that draws nothing and calls `progress(done_bytes, total_bytes)`."""
+    from huggingface_hub.utils import tqdm
+
+    class Told(tqdm):
+        def __init__(self, *args, **options):
+            self.done, self.counts = 0, options.get("name", "").endswith("snapshot_download")
+            super().__init__(*args, **{**options, "disable": True})
+
+        def update(self, n=1):
+            self.done += n or 0
+            if self.counts:
+                progress(self.done, self.total or 0)
+
+    return Told
 
 
 def damaged(folder: Path) -> list[str]:
