@@ -4,6 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
+from app import zerogpu  # noqa: F401  before torch, as the package that lends GPUs wants to be
 from app.ui import build, launch_settings
 
 

@@ -5,13 +5,14 @@ import time
 
 import numpy as np
 
-from asm_rh.checkpoint import CheckpointError, find
 from asm_rh.frontends import band_centres_hz
+from asm_rh.markup import element
 from asm_rh.mixers import KINDS
 from asm_rh.model import count_macs, count_parameters
 
 from .text import escape, frequency, shown, size
 
+COMMIT_DIGITS = 8  # of 40, as the Hub writes it
 ROLL_READINGS = {
     "paper": "paper: on the row-major view of the listing (algorithm 1)",
     "grid": "grid: patches move along time and frequency, as the prose describes",
@@ -35,23 +36,34 @@ def window_milliseconds(classifier, times: int = 5) -> float:
     return statistics.median(taken[1:])
 
 
-def status(name: str, classifier, hop_seconds: float, milliseconds: float) -> str:
-    """The header's line of facts."""
-    config = classifier.config
+def status(page) -> str:
+    """The header's line of facts about a page's model; its commit in full under the pointer."""
+    config, commit = page.config, getattr(page.loaded.source, "commit", None)
     parts = (
-        ("model", name), ("window", f"{config.window_seconds:g} s"), ("hop", f"{hop_seconds:g} s"),
-        ("classes", len(config.labels)), ("per window", f"{milliseconds:.1f} ms"),
-        ("on", str(classifier.device).upper()),
+        ("model", page.name, ""), *([("commit", commit[:COMMIT_DIGITS], commit)] if commit else []),
+        ("window", f"{config.window_seconds:g} s", ""), ("hop", f"{page.hop_seconds:g} s", ""), ("classes", len(config.labels), ""),
+        ("per window", f"{page.loaded.milliseconds:.1f} ms", ""), ("on", str(page.classifier.device).upper(), ""),
     )  # fmt: skip
-    items = "".join(f"<div><dt>{term}</dt><dd>{escape(str(value))}</dd></div>" for term, value in parts)
-    return f'<dl class="status">{items}</dl>'
+    items = "".join(element("div", element("dt", term) + _fact(str(value), title)) for term, value, title in parts)
+    return element("dl", items, kind="status")
 
 
-def table(name: str, model) -> str:
-    """The model in numbers and names, from its configuration."""
-    rows = "".join(
-        f'<tr><th scope="row">{term}</th><td>{escape(str(value))}</td></tr>' for term, value in facts(name, model)
-    )
+def _fact(value, title):
+    return element("dd", escape(value), **({"title": title} if title else {}))
+
+
+def full_name(loaded) -> str:
+    """A model's name, for one of the Hub with the beginning of its commit."""
+    commit = getattr(loaded.source, "commit", None)
+    return f"{loaded.name}@{commit[:COMMIT_DIGITS]}" if commit else loaded.name
+
+
+def table(page) -> str:
+    """The model in numbers and names, from its configuration; for one of the Hub also its commit."""
+    commit = getattr(page.loaded.source, "commit", None)
+    name, *rest = facts(page.name, page.classifier.model)
+    pairs = [name, *([("Commit", commit)] if commit else []), *rest]
+    rows = "".join(f'<tr><th scope="row">{term}</th><td>{escape(str(value))}</td></tr>' for term, value in pairs)
     return f'<table class="about"><tbody>{rows}</tbody></table>'
 
 
@@ -92,12 +104,9 @@ def facts(name: str, model) -> list[tuple[str, str]]:
 
 
 def card(source) -> str:
-    """The README.md beside the weights, without its front matter; "" where there is none."""
-    try:
-        path = find(source, local_files_only=True).folder / "README.md"
-    except CheckpointError:
-        return ""
-    if not path.is_file():
+    """The README.md beside the weights of a `Source`, without its front matter; "" where there is none."""
+    path = source and source.folder / "README.md"
+    if not path or not path.is_file():
         return ""
     words = path.read_text(encoding="utf-8", errors="replace")
     if words.startswith("---\n") and "\n---\n" in words[4:]:

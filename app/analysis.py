@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from asm_rh.audio import AudioError
+from asm_rh.audio import AudioError, as_stream
 from asm_rh.markup import element
 from asm_rh.scores import Event, WindowScores
 
 from . import overview, text
+from .models import OWN
+from .zerogpu import file_sized
 
 MOST_WINDOWS = 20_000
 READING_SHARE = 0.2  # of the progress bar; the rest is scoring
@@ -32,11 +34,12 @@ class Cancelled(Exception):
 
 @dataclass(frozen=True)
 class Request:
-    """One wish to analyse: a file, the name to show, and the ticket under which it may be called off."""
+    """One wish to analyse: a file, the name to show, the ticket under which it may be called off, and the key of the model."""
 
     path: str
     name: str
     ticket: int
+    model: str = OWN
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,22 @@ def check_size(path, most_mb: float) -> None:
         )
 
 
+def check_length(path, most_seconds: float) -> float:
+    """The length of a sound file in seconds, read to its end; raises AudioError as soon as it is longer than `most_seconds`."""
+    rate, blocks = as_stream(path)
+    samples = 0
+    for block in blocks:
+        samples += len(block)
+        if samples > most_seconds * rate:
+            raise AudioError(f"longer than {most_seconds / 60:g} minutes, the most taken here; cut the recording into parts")
+    return samples / rate
+
+
+def lent_seconds(path, *_) -> float:
+    """How long a GPU is asked for to work on a whole file: most of the time goes into reading it."""
+    return min(120.0, 20 + os.path.getsize(path) / 1e6)
+
+
 def analyse(
     classifier, request: Request, hop_seconds: float, max_seconds: float, check=None, progress=None
 ) -> Analysis:
@@ -127,6 +146,12 @@ def analyse(
     except AudioError as error:
         raise AudioError(str(error).replace(str(request.path), request.name)) from error
     return Analysis(request, picture, scores, hop, time.perf_counter() - began, note)
+
+
+@file_sized(lambda request, *_: lent_seconds(request.path))
+def analysed(classifier, request, hop_seconds, max_seconds, **callbacks) -> Analysis:
+    """`analyse` where a GPU is worth its while."""
+    return analyse(classifier, request, hop_seconds, max_seconds, **callbacks)
 
 
 def nearest(scores: WindowScores):

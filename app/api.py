@@ -1,5 +1,7 @@
 """What other programs may call: three endpoints with names, types and words; also the tools of an MCP client."""
 
+from contextlib import contextmanager
+
 import gradio as gr
 from gradio.processing_utils import save_bytes_to_cache
 from gradio.utils import get_upload_folder
@@ -8,9 +10,11 @@ from asm_rh.attribution import METHODS
 from asm_rh.audio import AudioError
 from asm_rh.explain import explain
 from asm_rh.report import report, summary
+from asm_rh.scores import WindowScores
 
-from .analysis import MOST_WINDOWS, check_size
+from .analysis import MOST_WINDOWS, check_length, check_size, lent_seconds
 from .page import Page
+from .zerogpu import file_sized
 
 WORK = {"concurrency_limit": 2, "concurrency_id": "model", "api_visibility": "public"}
 
@@ -32,8 +36,22 @@ def endpoints(page: Page) -> None:
     buttons[2].click(calls.explain, [audio, at, label], [result, report_file], api_name="explain", **WORK)
 
 
+@file_sized(lent_seconds)
+def scored(classifier, path: str, hop_seconds: float) -> WindowScores:
+    """The scores of a whole file."""
+    return classifier.windows(path, hop_seconds=hop_seconds)
+
+
+@file_sized(lent_seconds)
+def explained(classifier, path: str, at_seconds: float | None, label: str | None, name: str) -> tuple[dict, bytes]:
+    """One moment of a file explained: the numbers and sentences, and the report."""
+    start, wave, rate = classifier.window_at(path, at_seconds)
+    found = explain(classifier, wave, rate, start, label, METHODS[0], name)
+    return summary(found), report(found).encode()
+
+
 class Endpoints:
-    """The calls of one page; they keep nothing between calls."""
+    """The calls of one page, always of its own model; they keep nothing between calls."""
 
     def __init__(self, page: Page):
         self.page = page
@@ -72,35 +90,32 @@ class Endpoints:
             at_seconds: middle of the window in seconds; nothing for the moment that is most certain
             label: class to explain; nothing for the winning one
         """
-        self._check(audio)
-        try:
-            start, wave, rate = self.page.classifier.window_at(audio, at_seconds)
-            found = explain(self.page.classifier, wave, rate, start, label or None, METHODS[0], self.page.name)
-        except ValueError as error:
-            raise gr.Error(str(error).replace(audio, "the file"), print_exception=False) from error
-        return summary(found), save_bytes_to_cache(report(found).encode(), "report.html", get_upload_folder())
+        with _in_one_line(audio):
+            self._length(audio)
+            told, page = explained(self.page.classifier, audio, at_seconds, label or None, self.page.name)
+        return told, save_bytes_to_cache(page, "report.html", get_upload_folder())
 
     def _scores(self, audio, hop_seconds):
-        self._check(audio)
-
-        def stop_late(seconds):
-            if seconds > self.page.max_seconds + self.page.config.window_seconds:
-                raise AudioError(f"longer than {self.page.max_seconds / 60:g} minutes, the most taken here; cut the recording into parts")
-            if seconds > MOST_WINDOWS * hop_seconds:
+        with _in_one_line(audio):
+            if self._length(audio) > MOST_WINDOWS * hop_seconds > 0:
                 raise AudioError(f"more than {MOST_WINDOWS} windows, the most taken here; give a larger hop_seconds than {hop_seconds:g}")
+            return scored(self.page.classifier, audio, hop_seconds)
 
-        try:
-            return self.page.classifier.windows(audio, hop_seconds=hop_seconds, progress=stop_late)
-        except ValueError as error:
-            raise gr.Error(str(error).replace(audio, "the file"), print_exception=False) from error
-
-    def _check(self, audio):
+    def _length(self, audio):
+        """Seconds of a sound that is not too much for this page."""
         if not audio:
-            raise gr.Error("audio: got nothing, expected a sound file", print_exception=False)
-        try:
-            check_size(audio, self.page.max_file_mb)
-        except AudioError as error:
-            raise gr.Error(str(error), print_exception=False) from error
+            raise AudioError("audio: got nothing, expected a sound file")
+        check_size(audio, self.page.max_file_mb)
+        return check_length(audio, self.page.max_seconds)
+
+
+@contextmanager
+def _in_one_line(audio):
+    """What is wrong with the input, as one line for the caller that does not name the server's folders."""
+    try:
+        yield
+    except ValueError as error:
+        raise gr.Error(str(error).replace(str(audio), "the file"), print_exception=False) from error
 
 
 def _whole(value, name):

@@ -17,10 +17,11 @@ POLITE = "element.setAttribute('aria-live', 'polite');"
 QUIET = {"show_progress": "hidden", **PRIVATE}
 
 
-def file_tab(page: Page, tabs: gr.Tabs, live=None):
+def file_tab(page: Page, model: gr.State, tabs: gr.Tabs, live=None):
     """Builds the tab inside the current Blocks; returns the handler for a visitor who leaves, the result's state and the moment.
 
-    `live` is the Live tab's (component, server): its last seconds are one more way to give a sound.
+    `model` holds the key of the visitor's model. `live` is the Live tab's (component, server): its last seconds are one more way to give a
+    sound.
     """
     handlers = files.FileHandlers(page)
     first, moment = first_result(page)
@@ -41,10 +42,12 @@ def file_tab(page: Page, tabs: gr.Tabs, live=None):
             at, inside = moment_controls(moment)
             downloads = download_buttons(first, limit_value)
     results = [state, heard, status, axis, at, cancel, *downloads]
-    starts = start_events(handlers, sound, buttons, [wish, sound, status, cancel])
+    starts = start_events(handlers, sound, buttons, model, [wish, sound, status, cancel])
     starts.append(hop_event(handlers, hop, wish, [wish, sentence, status, cancel]))
     if live:
-        starts.append(replay_event(handlers, *live, [wish, sound, status, cancel, tabs]))
+        starts.append(replay_event(handlers, *live, model, [wish, sound, status, cancel, tabs]))
+    settled = [wish, hop, limit, sentence, status, cancel]
+    starts.append(model.change(handlers.model_changed, [model, wish], settled, queue=False, **QUIET))
     wire_analysis(handlers, starts, [wish, hop, limit], results)
     wire_looking(handlers, axis, [state, limit, at], [heard, axis, *downloads])
     inside.click(lambda: gr.Tabs(selected="inside"), None, tabs, queue=False, **QUIET)
@@ -121,14 +124,14 @@ def moment_controls(moment: float):
 # ---------------------------------------------------------------------------------------------- wiring
 
 
-def start_events(handlers, sound, buttons, outputs) -> list:
+def start_events(handlers, sound, buttons, model, outputs) -> list:
     """Every way to give a sound: upload, recording, example."""
     starts = [
-        sound.upload(handlers.uploaded, sound, outputs, queue=False, **PRIVATE),
-        sound.stop_recording(handlers.recorded, sound, outputs, queue=False, **PRIVATE),
+        sound.upload(handlers.uploaded, [sound, model], outputs, queue=False, **PRIVATE),
+        sound.stop_recording(handlers.recorded, [sound, model], outputs, queue=False, **PRIVATE),
     ]
     for button, path in zip(buttons, example_paths(), strict=True):
-        starts.append(button.click(handlers.example(path), None, outputs, queue=False, **PRIVATE))
+        starts.append(button.click(handlers.example(path), model, outputs, queue=False, **PRIVATE))
     return starts
 
 
@@ -137,9 +140,9 @@ def hop_event(handlers, hop, wish, outputs):
     return hop.input(handlers.hop_changed, [wish, hop], outputs, queue=False, trigger_mode="always_last", **PRIVATE)
 
 
-def replay_event(handlers, microphone, server, outputs):
+def replay_event(handlers, microphone, server, model, outputs):
     """The last seconds of the microphone, in the File tab."""
-    return microphone.select(handlers.replay(server), None, outputs, queue=False, **PRIVATE)
+    return microphone.select(handlers.replay(server), model, outputs, queue=False, **PRIVATE)
 
 
 def wire_analysis(handlers, starts, inputs, results) -> None:

@@ -1,17 +1,45 @@
 // The Live tab: start, pause, stop; sound goes out in order, what comes back is drawn. Needs capture.js and live_view.js before it.
 
-const root = element.querySelector(".live"), find = (name) => root.querySelector(name);
-const facts = JSON.parse(root.dataset.facts);
-facts.colours = Uint8Array.from(atob(facts.colours), (c) => c.charCodeAt(0));
+let root = null, facts = null, view = null, fields = [], inside = null, part = null;
+const find = (name) => root.querySelector(name);
 const SEND_SECONDS = 0.1, MOST_SECONDS = 5, KEEP_SECONDS = 30, ANSWER_MS = 8000, LISTED = 40, HELD_MS = 1500, METER_MS = 80;
 const KEPT = "asm-rh-live";
-const view = new LiveView(root, facts);
 const unused = () => ({ latencies: [], delays: [], sent: 0, answered: 0, lost: 0, dropped: 0, gaps: 0, draws: 0, looks: 0, steps: [], events: [] });
 const stats = unused();
-root.stats = stats;
 
 let state = "stopped", microphone = null, outbox = null, sleep = null, sid = "", sending = false, away = 0, lock = null, heardAt = 0, startedAt = 0, pausedAt = 0;
 let arrivals = [], waiting = [], events = [], refused = {}, peak = 0, clipAt = 0, level = -100, lastTable = 0;
+let turn = 0; // grows with every model; what was begun for an earlier one ends in silence
+
+// Takes the tab as the server drew it for a model.
+function bind() {
+  root = element.querySelector(".live");
+  facts = JSON.parse(root.dataset.facts);
+  facts.colours = Uint8Array.from(atob(facts.colours), (c) => c.charCodeAt(0));
+  fields = [...root.querySelectorAll("[data-setting]")];
+  inside = find(".lv-inside");
+  part = inside.querySelector("select");
+  root.stats = Object.assign(stats, unused(), { inside: null });
+  events = []; refused = {}; waiting = [];
+  view = new LiveView(root, facts);
+  view.drawn = drawn;
+}
+
+// Another model: who listens goes on with it, in a new place and with the same microphone.
+async function follow() {
+  const before = state, device = find(".lv-mic").value, mine = (turn += 1);
+  bind();
+  halt();
+  restore();
+  if (before !== "stopped") await in_time(server.bye({ sid })).catch(() => {});
+  if (navigator.mediaDevices) await list_microphones().catch(() => {});
+  if (mine !== turn || state !== "stopped") return;
+  if (device) find(".lv-mic").value = device;
+  if (before === "stopped") { apply(); return; }
+  if (before !== "listening") { apply(); tell(`The model is now ${facts.name}: start listening again.`); return; }
+  await start();
+  if (state === "listening") tell(`Listening goes on with ${facts.name}.`);
+}
 
 // ------------------------------------------------------------------------------------------ words
 
@@ -28,11 +56,10 @@ function recall() {
 
 // ------------------------------------------------------------------------------------------ settings
 
-const fields = [...root.querySelectorAll("[data-setting]")];
 const wish = () => Object.fromEntries(fields.map((field) => [field.dataset.setting, +field.value]));
 
 function restore() {
-  const kept = recall().settings || {};
+  const kept = (recall().settings_of || {})[facts.name] || {};
   for (const field of fields) if (field.dataset.setting in kept) field.value = kept[field.dataset.setting];
   show_settings();
 }
@@ -43,11 +70,11 @@ function show_settings() {
 
 async function apply() {
   show_settings();
-  const answer = await server.change({ settings: wish(), sid: state === "stopped" ? "" : sid }).catch(() => null);
-  if (!answer) return;
+  const mine = turn, answer = await server.change({ settings: wish(), sid: state === "stopped" ? "" : sid, model: facts.model }).catch(() => null);
+  if (!answer || mine !== turn) return;
   if (answer.error && answer.code !== "gone") { find(".lv-sentence").textContent = answer.error; return; }
   if (answer.error) return;
-  remember({ settings: wish() });
+  remember({ settings_of: { ...recall().settings_of, [facts.name]: wish() } });
   meaning(answer);
 }
 
@@ -63,21 +90,27 @@ function meaning(answer) {
 const newName = () => [...crypto.getRandomValues(new Uint8Array(16))].map((b) => b.toString(16).padStart(2, "0")).join("");
 
 async function start() {
+  const mine = turn;
   set("starting");
   tell("Waiting for the microphone: the browser may ask for permission.");
   try {
-    microphone = await new Microphone(hear, skipped, lose).start(chosen_device());
+    const opened = await new Microphone(hear, skipped, lose).start(chosen_device());
+    if (mine !== turn) { opened.stop(); return; }
+    microphone = opened;
     outbox = new Outbox(microphone.rate, KEEP_SECONDS);
     sleep = new SleepWatch(microphone.rate);
     heardAt = 0;
     fresh();
-    if (!(await open(0))) { halt(); return; }
+    const there = await open(0);
+    if (mine !== turn) return;
+    if (!there) { halt(); return; }
     set("listening");
     tell("");
     find(".lv-facts").textContent = `${microphone.label || "Microphone"}: ${microphone.facts()}`;
     list_microphones();
     stay_awake();
   } catch (error) {
+    if (mine !== turn) return;
     halt();
     tell(error.message, "bad");
   }
@@ -92,9 +125,11 @@ function fresh() {
 
 // Asks the server for a place; the numbers of the samples go on from `position`.
 async function open(position) {
+  const mine = turn;
   sid = newName();
   root.dataset.sid = sid;
-  const answer = await server.open({ sid, rate: microphone.rate, settings: wish(), position });
+  const answer = await server.open({ sid, rate: microphone.rate, settings: wish(), position, model: facts.model });
+  if (mine !== turn) return false;
   if (answer.error) { tell(answer.error, "bad"); return false; }
   meaning(answer);
   return true;
@@ -119,10 +154,13 @@ function pause() {
 
 async function stop(words = "", kind = "") {
   if (state === "stopped" || state === "stopping") return;
+  const mine = turn;
   set("stopping");
   if (microphone) microphone.stop();
-  for (let i = 0; i < 100 && outbox && outbox.count && !away; i++) { await pump(true); await new Promise((done) => setTimeout(done, 20)); }
+  for (let i = 0; i < 100 && mine === turn && outbox && outbox.count && !away; i++) { await pump(true); await new Promise((done) => setTimeout(done, 20)); }
+  if (mine !== turn) return;
   const answer = await server.bye({ sid }).catch(() => null);
+  if (mine !== turn) return;
   if (answer && !answer.error) take(answer);
   halt();
   tell(words || "Stopped.", kind);
@@ -198,9 +236,11 @@ async function pump(all = false) {
   if (sending || !outbox || !outbox.count || state === "starting") return;
   if (!all && outbox.count < SEND_SECONDS * outbox.rate) return;
   sending = true;
+  const mine = turn;
   try {
     const part = outbox.peek(MOST_SECONDS * outbox.rate), position = outbox.first, left = performance.now();
     const answer = await in_time(server.push({ sid, position, pcm: base64(part) }));
+    if (mine !== turn) return;
     if (answer.error) { await repair(answer); return; }
     if (away) { away = 0; tell("The connection is back; nothing was lost."); }
     stats.sent += part.length;
@@ -209,6 +249,7 @@ async function pump(all = false) {
     if (stats.keep) stats.keep(part, position);
     take(answer, left);
   } catch (error) {
+    if (mine !== turn) return;
     away = away || Date.now();
     tell("The connection is away; sound is kept for up to 30 s and sent when it is back.", "bad");
     await new Promise((done) => setTimeout(done, 500));
@@ -249,7 +290,7 @@ function take(answer, left = 0) {
   view.plan();
 }
 
-view.drawn = () => {
+function drawn() {
   const now = performance.now();
   for (const one of waiting) {
     stats.latencies.push(now - one.left);
@@ -261,7 +302,7 @@ view.drawn = () => {
   for (const name of ["latencies", "delays"]) if (stats[name].length > 20000) stats[name].splice(0, 10000);
   stats.draws++;
   status();
-};
+}
 
 function status() {
   if (state !== "listening" && state !== "paused") return;
@@ -338,14 +379,13 @@ function numbers(step) {
 
 // ------------------------------------------------------------------------------------------ what each block does
 
-const inside = find(".lv-inside"), part = inside.querySelector("select");
 const LOOK_MS = 500, FULL_FALL = 0.5;
 
 // Asks while it is open and sound comes; the answer is of the newest window.
 async function look_inside() {
   if (inside.open && state === "listening" && !away && !document.hidden) {
-    const answer = await server.inside({ sid }).catch(() => null);
-    if (answer && answer.blocks) show_blocks((stats.inside = answer));
+    const mine = turn, answer = await server.inside({ sid }).catch(() => null);
+    if (mine === turn && answer && answer.blocks) show_blocks((stats.inside = answer));
     stats.looks += 1;
   }
   setTimeout(look_inside, LOOK_MS);
@@ -362,8 +402,6 @@ function show_blocks(answer) {
   });
 }
 
-part.addEventListener("change", () => stats.inside && show_blocks(stats.inside));
-look_inside();
 
 // ------------------------------------------------------------------------------------------ level
 
@@ -415,7 +453,9 @@ element.addEventListener("input", (event) => {
   apply.timer = setTimeout(apply, 250);
 });
 
-find(".lv-mic").addEventListener("change", async () => {
+element.addEventListener("change", async (event) => {
+  if (event.target === part && stats.inside) show_blocks(stats.inside);
+  if (!event.target.matches(".lv-mic")) return;
   remember({ device: find(".lv-mic").value });
   if (state === "listening") { await stop(); start(); }
 });
@@ -428,8 +468,11 @@ if (navigator.mediaDevices) navigator.mediaDevices.addEventListener("devicechang
 // A listener who pauses keeps the place.
 setInterval(() => { if (state === "paused" && !outbox.count) server.push({ sid, position: outbox.first, pcm: "" }).catch(() => {}); }, 5000);
 
+bind();
 restore();
 apply();
 set("stopped");
+look_inside();
+watch("value", follow);
 if (!window.isSecureContext) tell("Browsers give the microphone to secure pages only. Open this page as https://… or as http://localhost.", "bad");
 else if (navigator.mediaDevices) list_microphones().catch(() => {});

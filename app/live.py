@@ -10,23 +10,21 @@ from dataclasses import dataclass
 
 import numpy as np
 import soundfile
-import torch
 
 from asm_rh.audio import check_rate
-from asm_rh.classifier import warm_up
+from asm_rh.checkpoint import CheckpointError
 from asm_rh.events import Change, EventSettings
 from asm_rh.interventions import causes
 from asm_rh.streaming import Step, StreamSession, StreamSettings
 
-from .batching import Batcher
 from .live_picture import LivePicture
+from .models import OWN, Loaded, Models
 from .text import shown
 
 KEEP_SECONDS = 10.0
 EXPIRE_SECONDS = 20.0
 LEAST_HOP_SECONDS = 0.05
 MOST_CHUNK_SECONDS = 10.0
-QUICK_SECONDS = 0.06  # a quarter of the usual hop
 SCORE_DECIMALS = 7  # live and file scores agree to 1e-5, in the page too
 
 
@@ -74,8 +72,8 @@ class Wish:
 class Listener:
     """One open microphone: its session, its picture and the last seconds of its sound."""
 
-    def __init__(self, classifier, score, rate: int, settings: StreamSettings, position: int = 0):
-        self.classifier, self.score, self.rate = classifier, score, rate
+    def __init__(self, loaded: Loaded, rate: int, settings: StreamSettings, position: int = 0):
+        self.classifier, self.score, self.rate = loaded.classifier, loaded.score, rate
         self.lock, self.seen = threading.Lock(), time.monotonic()
         self.lost_before = 0.0
         self.answered: tuple[int, int, dict] | None = None
@@ -159,27 +157,18 @@ class LiveServer:
     At most `most_listeners` at a time; one that has sent nothing for `expire_seconds` is forgotten. Safe across threads.
     """
 
-    def __init__(self, classifier, most_listeners: int = 8, expire_seconds: float = EXPIRE_SECONDS, score=None):
-        self.classifier, self.most, self.expire_seconds = classifier, most_listeners, expire_seconds
-        self.score = Batcher(score or classifier.score, None if score else self._prepare)
+    def __init__(self, models: Models, most_listeners: int = 8, expire_seconds: float = EXPIRE_SECONDS):
+        self.models, self.most, self.expire_seconds = models, most_listeners, expire_seconds
         self.listeners: dict[str, Listener] = {}
         self.lock, self.looking = threading.Lock(), threading.Lock()
-
-    def _prepare(self):
-        """In the worker's thread; threads that start later would copy its choice of one thread, so the usual number is put back."""
-        config, threads = self.classifier.config, torch.get_num_threads()
-        silence = np.zeros((1, config.window_samples), np.float32)
-        warm_up(self.classifier.score, silence, config.sample_rate, QUICK_SECONDS)
-        other = threading.Thread(target=torch.set_num_threads, args=(threads,))
-        other.start()
-        other.join()
 
     # ------------------------------------------------------------------------------------------ messages
 
     def open(self, message: dict) -> dict:
-        """A new listener: {sid, rate, settings, position} -> the model's facts and what the settings mean.
+        """A new listener: {sid, rate, settings, position, model} -> the model's facts and what the settings mean.
 
-        `position` is the number of the first sample that will come: not 0 for one that was here before.
+        `model` is the key of one that is loaded, the page's own where it is missing. `position` is the number of the first sample that
+        will come: not 0 for one that was here before.
         """
         return self._answer(self._open, message)
 
@@ -191,7 +180,7 @@ class LiveServer:
         return self._answer(self._push, message)
 
     def change(self, message: dict) -> dict:
-        """Other settings: {settings, sid?} -> what they mean, and what ended by it."""
+        """Other settings: {settings, sid?, model?} -> what they mean, and what ended by it."""
         return self._answer(self._change, message)
 
     def bye(self, message: dict) -> dict:
@@ -221,9 +210,10 @@ class LiveServer:
             rate = check_rate(rate)
         except ValueError as error:
             raise Refused("bad", str(error)) from None
-        config = self.classifier.config
+        loaded = self._model(message)
+        config = loaded.classifier.config
         settings = Wish.read(message.get("settings") or {}).settings(config.window_seconds)
-        listener = Listener(self.classifier, self.score, rate, settings, _position(message, 0))
+        listener = Listener(loaded, rate, settings, _position(message, 0))
         with self.lock:
             self._forget_silent()
             if sid not in self.listeners and len(self.listeners) >= self.most:
@@ -245,10 +235,10 @@ class LiveServer:
         return answer
 
     def _change(self, message):
-        settings = Wish.read(message.get("settings") or {}).settings(self.classifier.config.window_seconds)
-        steps, ended = [], []
-        if message.get("sid"):
-            listener = self._listener(message)
+        wish, steps, ended = Wish.read(message.get("settings") or {}), [], []
+        listener = self._listener(message) if message.get("sid") else None
+        settings = wish.settings((listener or self._model(message)).classifier.config.window_seconds)
+        if listener:
             with listener.lock:
                 steps, ended = listener.change(settings)
         return {**self._meaning(settings), **told(steps, ended)}
@@ -267,13 +257,14 @@ class LiveServer:
         if not self.looking.acquire(blocking=False):
             return {"busy": True}
         try:
-            scores, found = causes(self.classifier.model, self.classifier.prepare(wave, listener.rate))
+            classifier = listener.classifier
+            scores, found = causes(classifier.model, classifier.prepare(wave, listener.rate))
         finally:
             self.looking.release()
-        best, blocks = int(scores.argmax()), [{} for _ in self.classifier.model.blocks]
+        best, blocks = int(scores.argmax()), [{} for _ in classifier.model.blocks]
         for cause in found:
             blocks[cause.block][cause.part] = round(float(scores[best] - cause.scores[best]), 4)
-        label = shown(self.classifier.labels[best])
+        label = shown(classifier.labels[best])
         # To the sample: 4 decimals would be off by two of them.
         return {"label": label, "score": round(float(scores[best]), SCORE_DECIMALS), "at": round(at, 6), "blocks": blocks}
 
@@ -289,6 +280,12 @@ class LiveServer:
         return file.getvalue(), start
 
     # ------------------------------------------------------------------------------------------ who is there
+
+    def _model(self, message):
+        try:
+            return self.models.of(str(message.get("model") or OWN))
+        except CheckpointError as error:
+            raise Refused("bad", str(error)) from None
 
     def _listener(self, message):
         with self.lock:

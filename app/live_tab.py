@@ -14,7 +14,7 @@ from asm_rh.sentences import PARTS
 
 from . import theme
 from .live import LEAST_HOP_SECONDS, LiveServer
-from .page import Page
+from .page import PRIVATE, Page
 from .text import escape, frequency, shown
 
 SCRIPTS = ("capture.js", "live_view.js", "live.js")
@@ -22,15 +22,17 @@ MOST_THREADS = 32
 START = "Start listening"
 
 
-def live_tab(page: Page, server: LiveServer) -> gr.HTML:
+def live_tab(page: Page, model: gr.State, server: LiveServer) -> gr.HTML:
     """Builds the tab inside the current Blocks; the component tells by `select` when the last ten seconds are wanted as a file."""
-    return gr.HTML(
+    live = gr.HTML(
         view(page),
         elem_id="live",
         elem_classes="card",
         js_on_load="\n".join(theme.script(name) for name in SCRIPTS),
         server_functions=server_functions(server),
     )
+    model.change(lambda key: view(page.of(key)), model, live, queue=False, show_progress="hidden", **PRIVATE)
+    return live
 
 
 def server_functions(server: LiveServer) -> list:
@@ -59,6 +61,8 @@ def facts(page: Page) -> dict:
     """What the scripts must know of the model."""
     config = page.config
     return {
+        "model": page.loaded.key,
+        "name": page.name,
         "labels": [shown(label) for label in config.labels],
         "background": [label in config.background_labels for label in config.labels],
         "bands": config.frontend.bands,

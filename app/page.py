@@ -1,12 +1,12 @@
 """What every tab of one page shares."""
 
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 
 from asm_rh.classifier import Classifier
 from asm_rh.frontends import band_centres_hz
 
 from .analysis import Tickets
+from .models import Loaded, Models
 
 DEFAULT_HOP_SECONDS = 0.25
 PRIVATE = {"api_visibility": "private"}
@@ -14,21 +14,30 @@ PRIVATE = {"api_visibility": "private"}
 
 @dataclass(frozen=True)
 class Page:
-    """The model and the limits of a page; holds no visitor's data.
+    """One model as the tabs see it, and the limits of the page; holds no visitor's data.
 
-    `source` is a folder, shipped name or Hub id; `max_file_mb` in megabytes, `max_seconds` of sound.
+    A visitor's choice is a key of `models`, and `of(key)` the page with that model. `max_file_mb` in megabytes, `max_seconds` of sound.
     """
 
-    source: str
-    classifier: Classifier
+    models: Models
+    loaded: Loaded
     max_file_mb: float = 200
     max_seconds: float = 7200
     tickets: Tickets = field(default_factory=Tickets)
 
+    def of(self, key: str) -> "Page":
+        """The same page with another model; raises CheckpointError as `Models.of` does."""
+        return replace(self, loaded=self.models.of(key))
+
+    @property
+    def classifier(self) -> Classifier:
+        """The model as a classifier."""
+        return self.loaded.classifier
+
     @property
     def name(self) -> str:
         """The model's name as shown."""
-        return Path(self.source).name
+        return self.loaded.name
 
     @property
     def config(self):

@@ -18,11 +18,12 @@ __all__ = ["Classifier", "Event", "WindowScores"]
 class Classifier:
     """Scores audio of any kind, rate and length with one model; safe to share between threads.
 
-    `model` is an AudioMixer, a folder, a shipped name or a Hub id; `device` is chosen by torch where it is None.
+    `model` is an AudioMixer, a folder, a shipped name or a Hub id; `device` is chosen by torch where it is None;
+    `progress(done_bytes, total_bytes)` is called while the Hub sends.
     """
 
-    def __init__(self, model=DEFAULT_MODEL, device: str | None = None):
-        self.model = model if isinstance(model, AudioMixer) else load(model)
+    def __init__(self, model=DEFAULT_MODEL, device: str | None = None, progress=None):
+        self.model = model if isinstance(model, AudioMixer) else load(model, progress=progress)
         self.device = checked_device(device or best_device())
         self.model = self.model.to(self.device).eval()
 

@@ -65,7 +65,7 @@ class FeatureCache:
         return self.part(self.split == name)
 
     def with_silence(self, known: bool) -> "FeatureCache":
-        """The rows with the label `_silence_` where they are quiet, if that label is `known`; without these rows elsewhere."""
+        """The rows, quiet ones with the label `_silence_` if that label is `known`, else left out."""
         if not known:
             return self.part(~self.quiet) if self.quiet.any() else self
         found = self.part(slice(None))
@@ -160,7 +160,8 @@ def build(
     if not rows:
         raise DataError(f"none of {len(clips)} files could be read; the first: {skipped[0] if skipped else 'no files given'}")
     label, group, split, name = (np.array(column) for column in zip(*names))
-    return FeatureCache(np.stack(rows), label, group, split, clip=name, quiet=np.array(quiet), frontend=raw_settings(config), skipped=skipped)
+    columns = dict(clip=name, quiet=np.array(quiet), frontend=raw_settings(config), skipped=skipped)
+    return FeatureCache(np.stack(rows), label, group, split, **columns)
 
 
 def quiet_windows(waves: list[np.ndarray], quiet_db: float | None) -> list[bool]:

@@ -70,7 +70,8 @@ def run_facts(run: Path) -> dict:
 def commands_of(stages: list[dict]) -> list[str]:
     """The command of every stage, with the flags that differ from what `asm-rh train` does by itself."""
     told = (
-        "epochs", "clips_per_epoch", "learning_rate", "warmup_epochs", "label_smoothing", "finish_share", "finish_approximate", "batch_size",
+        "epochs", "clips_per_epoch", "learning_rate", "warmup_epochs", "label_smoothing", "finish_share", "finish_approximate",
+        "batch_size",
     )  # fmt: skip
     usual = {**{name: getattr(TrainConfig(), name) for name in told}, "seed": None}
     found = []

@@ -72,8 +72,11 @@ runpy.run_path("app.py", run_name="__main__")
 
 
 @contextmanager
-def served(delay_seconds: float = 0.0, *flags: str, threads: int | None = None):
-    """The address of a page that takes `delay_seconds` longer per window, and its process; `threads` of torch (default: its choice)."""
+def served(delay_seconds: float = 0.0, *flags: str, threads: int | None = None, **variables: str):
+    """The address of a page that takes `delay_seconds` longer per window, and its process.
+
+    `threads` of torch (default: its choice); `variables` are set in its environment on top.
+    """
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
@@ -81,6 +84,7 @@ def served(delay_seconds: float = 0.0, *flags: str, threads: int | None = None):
     environment = {k: v for k, v in os.environ.items() if not k.startswith("GRADIO_")}
     environment |= {"GRADIO_TEMP_DIR": str(folder / "gradio"), "HF_HUB_OFFLINE": "1"}
     environment |= {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
+    environment |= variables
     command = [sys.executable, "-c", SERVE, str(delay_seconds), "--port", str(port), *flags]
     with open(folder / "log.txt", "wb") as log:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)

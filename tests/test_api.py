@@ -88,6 +88,10 @@ def test_explain_gives_the_sentences_and_the_report(client, classifier):
         ((WORDS, 99.0, ""), "/explain", "at 99 s: the sound lasts from 0 to 4.11 s"),
         ((WORDS, 1.0, "maybe"), "/explain", "no class 'maybe' in this model; available: down"),
         (("long.wav",), "/classify", "longer than 1 minutes, the most taken here"),
+        (("long.wav", 0.5), "/classify_windows", "longer than 1 minutes, the most taken here"),
+        (("long.wav", 1.0, ""), "/explain", "longer than 1 minutes, the most taken here"),
+        (("long.wav", None, ""), "/explain", "longer than 1 minutes, the most taken here"),
+        ((WORDS, 0.0001, 0.5), "/classify_windows", "more than 20000 windows, the most taken here"),
         (("words.wav",), "/classify", "the file"),
     ],
 )

@@ -13,12 +13,14 @@ import pytest
 import soundfile
 import torch
 
-from app import about, analysis, examples, files, inside_tab, text, ui
+from app import about, analysis, api, examples, files, inside_tab, text, ui
 from app import overview as overviews
+from app.models import OWN, Loaded, Models
 from app.page import Page
 from asm_rh import signals
 from asm_rh.attribution import METHODS
 from asm_rh.audio import AudioError
+from asm_rh.checkpoint import Source
 from asm_rh.classifier import Classifier
 from asm_rh.config import preset
 from asm_rh.model import AudioMixer
@@ -49,7 +51,8 @@ def classifier():
 
 @pytest.fixture
 def page(classifier):
-    return Page("some/where/tiny", classifier)
+    models = Models(Loaded.own("some/where/tiny", classifier))
+    return Page(models, models.own)
 
 
 @pytest.fixture
@@ -218,7 +221,7 @@ def test_documents_follow_the_threshold(classifier, wav):
 
 def test_handlers_from_upload_to_result(page, wav):
     handlers = files.FileHandlers(page)
-    request, cleared, status, cancel = handlers.uploaded(str(wav), visitor())
+    request, cleared, status, cancel = handlers.uploaded(str(wav), OWN, visitor())
     assert cleared is None and "some sound.wav" in status and cancel["visible"]
     result, heard, status, axis, moment, cancel, *downloads = handlers.analyse(request, 0.25, 0.5, visitor(), quiet)
     assert "some sound.wav" in status and not cancel["visible"] and len(downloads) == len(analysis.FORMATS)
@@ -236,7 +239,7 @@ def test_trouble_changes_the_status_line_only(page, tmp_path):
     path = tmp_path / "<b>letter.wav"
     path.write_text("no sound")
     handlers = files.FileHandlers(page)
-    request = handlers.uploaded(str(path), visitor())[0]
+    request = handlers.uploaded(str(path), OWN, visitor())[0]
     outputs = handlers.analyse(request, 0.25, 0.5, visitor(), quiet)
     assert 'role="alert"' in outputs[2] and "&lt;b&gt;letter.wav" in outputs[2] and str(tmp_path) not in outputs[2]
     assert outputs[5] == gr.update(visible=False)
@@ -245,23 +248,35 @@ def test_trouble_changes_the_status_line_only(page, tmp_path):
 
 def test_a_newer_wish_leaves_the_page_to_the_newer_work(page, wav):
     handlers = files.FileHandlers(page)
-    older = handlers.uploaded(str(wav), visitor())[0]
-    newer = handlers.recorded(str(wav), visitor())[0]
+    older = handlers.uploaded(str(wav), OWN, visitor())[0]
+    newer = handlers.recorded(str(wav), OWN, visitor())[0]
     assert newer.name == "recording.wav"
     assert all(output == gr.skip() for output in handlers.analyse(older, 0.25, 0.5, visitor(), quiet))
     assert isinstance(handlers.analyse(newer, 0.25, 0.5, visitor(), quiet)[0], analysis.Analysis)
 
 
+def test_an_answer_that_could_not_be_stopped_is_not_shown(page, wav, monkeypatch):
+    handlers, analyse = files.FileHandlers(page), analysis.analyse
+
+    def lent(*arguments, **callbacks):
+        page.tickets.void("a")
+        return analyse(*arguments)
+
+    monkeypatch.setattr(analysis, "analysed", lent)
+    request = handlers.uploaded(str(wav), OWN, visitor())[0]
+    assert all(output == gr.skip() for output in handlers.analyse(request, 0.25, 0.5, visitor(), quiet))
+
+
 def test_cancel_and_leave_void_the_ticket(page, wav):
     handlers = files.FileHandlers(page)
     for end in (handlers.cancel, handlers.leave):
-        request = handlers.uploaded(str(wav), visitor())[0]
+        request = handlers.uploaded(str(wav), OWN, visitor())[0]
         end(visitor())
         assert handlers.analyse(request, 0.25, 0.5, visitor(), quiet)[0] == gr.skip()
 
 
 def test_an_emptied_drop_zone_starts_nothing(page):
-    assert all(output == gr.skip() for output in files.FileHandlers(page).uploaded(None, visitor()))
+    assert all(output == gr.skip() for output in files.FileHandlers(page).uploaded(None, OWN, visitor()))
 
 
 def test_the_browser_finds_sounds_with_odd_names(page, wav):
@@ -272,7 +287,7 @@ def test_the_browser_finds_sounds_with_odd_names(page, wav):
 
 def test_a_sound_that_is_gone_is_said(page, wav):
     handlers = files.FileHandlers(page)
-    result = handlers.analyse(handlers.uploaded(str(wav), visitor())[0], 0.25, 0.5, visitor(), quiet)[0]
+    result = handlers.analyse(handlers.uploaded(str(wav), OWN, visitor())[0], 0.25, 0.5, visitor(), quiet)[0]
     gone = dataclasses.replace(result, request=wish(wav.parent / "gone.wav"))
     html, *downloads, asked = inside_tab.InsideHandlers(page).moment(gone, 0.5, "", METHODS[0])
     assert "no longer on the server" in html and asked is None and not any(button["visible"] for button in downloads)
@@ -283,7 +298,7 @@ def test_a_sound_that_is_gone_is_said(page, wav):
 
 def test_inside_explains_the_very_window_that_was_scored(page, wav):
     scored = files.FileHandlers(page)
-    result = scored.analyse(scored.uploaded(str(wav), visitor())[0], 0.3, 0.5, visitor(), quiet)[0]
+    result = scored.analyse(scored.uploaded(str(wav), OWN, visitor())[0], 0.3, 0.5, visitor(), quiet)[0]
     handlers = inside_tab.InsideHandlers(page)
     for number in (0, 2, len(result.scores) - 1):
         at = float(result.scores.start[number] + result.scores.end[number]) / 2
@@ -294,6 +309,31 @@ def test_inside_explains_the_very_window_that_was_scored(page, wav):
         assert all(words.replace("'", "&#x27;") in html for words in told["sentences"])
     assert handlers.opened(result, at, "", METHODS[0], asked) == [gr.skip()] * 5, "what is shown is not computed again"
     assert handlers.opened(result, 0.5, "", METHODS[0], asked)[0] != gr.skip()
+
+
+# ---------------------------------------------------------------------------------------------- the endpoints
+
+
+@pytest.mark.parametrize(
+    "call",
+    [api.Endpoints.classify, api.Endpoints.classify_windows, api.Endpoints.explain],
+    ids=["classify", "classify_windows", "explain"],
+)
+def test_every_endpoint_has_the_limits_of_the_page(page, wav, call):
+    assert call(api.Endpoints(dataclasses.replace(page, max_seconds=2.0)), str(wav))
+    for limits, words in (({"max_seconds": 1.5}, "longer than 0.025 minutes"), ({"max_file_mb": 0.1}, "expected at most 0.1 MB")):
+        with pytest.raises(gr.Error, match=words):
+            call(api.Endpoints(dataclasses.replace(page, **limits)), str(wav))
+    with pytest.raises(gr.Error, match="audio: got nothing"):
+        call(api.Endpoints(page), None)
+
+
+def test_the_length_of_a_sound_is_read_no_further_than_needed(wav, tmp_path):
+    assert analysis.check_length(wav, 2.0) == 2.0
+    hour = tmp_path / "hour.flac"
+    soundfile.write(hour, np.zeros(3600 * 8000, np.float32), 8000)
+    with pytest.raises(AudioError, match="longer than 1 minutes"):
+        analysis.check_length(hour, 60)
 
 
 # ---------------------------------------------------------------------------------------------- the page
@@ -324,7 +364,7 @@ def test_about_reads_the_configuration_and_the_card(demo):
     facts = dict(about.facts("tiny", model()))
     assert facts["Blocks"].startswith("2, width 64") and facts["Never an event"] == "unknown, silence"
     assert facts["Kind"] == "asm-rh: HermitFrequencyMixing then RollTimeMixing"
-    assert about.card(demo[1]) == "# A tiny model" and about.card("no/such-model-here") == ""
+    assert about.card(Source(demo[1])) == "# A tiny model" and about.card(Source(Path("no/such"))) == about.card(None) == ""
 
 
 def test_launch_settings_are_known_to_gradio():

@@ -13,6 +13,7 @@ import torch
 from app.batching import Batcher
 from app.live import KEEP_SECONDS, LiveServer
 from app.live_picture import BRIGHTEST, DARKEST, LivePicture
+from app.models import OWN, Loaded, Models
 from asm_rh.activations import switched_off
 from asm_rh.classifier import Classifier
 from asm_rh.config import FrontendConfig, ModelConfig
@@ -34,9 +35,14 @@ def classifier():
     return Classifier(AudioMixer(CONFIG).eval(), "cpu")
 
 
+@pytest.fixture(scope="module")
+def models(classifier):
+    return Models(Loaded.own("some/model", classifier))
+
+
 @pytest.fixture
-def server(classifier):
-    return LiveServer(classifier, most_listeners=3)
+def server(models):
+    return LiveServer(models, most_listeners=3)
 
 
 def noise(seconds, seed=0, rate=RATE):
@@ -146,8 +152,8 @@ def test_one_listener_too_many_is_refused_until_somebody_leaves(server):
     open_place(server, "listener-9")
 
 
-def test_a_closed_tab_is_forgotten(classifier):
-    server = LiveServer(classifier, most_listeners=1, expire_seconds=0.2)
+def test_a_closed_tab_is_forgotten(models):
+    server = LiveServer(models, most_listeners=1, expire_seconds=0.2)
     open_place(server)
     assert server.open({"sid": "listener-2", "rate": RATE, "settings": SETTINGS})["code"] == "full"
     time.sleep(0.3)
@@ -157,8 +163,8 @@ def test_a_closed_tab_is_forgotten(classifier):
     assert gone["code"] == "gone" and "no longer known" in gone["error"]
 
 
-def test_an_empty_message_keeps_the_place(classifier):
-    server = LiveServer(classifier, expire_seconds=0.4)
+def test_an_empty_message_keeps_the_place(models):
+    server = LiveServer(models, expire_seconds=0.4)
     open_place(server)
     for _ in range(4):
         time.sleep(0.15)
@@ -218,7 +224,7 @@ def test_trouble_in_the_model_reaches_the_page(classifier):
     def broken(waves, rate):
         raise RuntimeError("out of memory")
 
-    server = LiveServer(classifier, score=broken)
+    server = LiveServer(Models(Loaded(OWN, "broken", classifier, Batcher(broken), 1.0)))
     open_place(server)
     answer = server.push({"sid": "listener-1", "position": 0, "pcm": pcm(noise(1))})
     assert answer["error"] == "RuntimeError: out of memory"
@@ -308,10 +314,13 @@ def test_the_live_worker_takes_one_thread_and_leaves_the_others_theirs(classifie
     try:
         torch.set_num_threads(3)
         seen = []
-        server = LiveServer(classifier)
-        server.score(np.zeros((1, 8000), np.float32), RATE)
-        server.score._score = lambda waves, rate: (seen.append(torch.get_num_threads()), waves)[1]
-        server.score(np.zeros((1, 8000), np.float32), RATE)
+        score, classifier.score = classifier.score, lambda waves, rate: (seen.append(torch.get_num_threads()), score(waves, rate))[1]
+        try:
+            loaded = Loaded.own("some/model", classifier)
+            loaded.score(np.zeros((1, 8000), np.float32), RATE)
+        finally:
+            del classifier.score
+        seen = seen[-1:]
         other = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
         other.start()
         other.join()
