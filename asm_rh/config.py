@@ -325,6 +325,9 @@ _KEYWORDS = dict(
         frame_seconds=0.03, bands=40, low_hz=0.0, high_hz=4000.0, preemphasis=0.0, centre=True, mean=0.0, std=2.2, pause=True,
     ),
 )  # fmt: skip
+_EVENTS = dict(
+    _BASE, width=128, depth=6, token_hidden=64, channel_hidden=256, patch=(16, 16), roll="grid", drop_path=0.1,
+)  # fmt: skip
 PRESETS = {
     "asm-rh-base": _BASE,
     "asm-rh-small": _SMALL,
@@ -333,4 +336,8 @@ PRESETS = {
     "asm-rh-small-1s": {**_SMALL, **_SECOND},
     "asm-rh-tiny-1s": {**_TINY, **_SECOND},
     "asm-rh-keywords": _KEYWORDS,
+    "asm-rh-environment": dict(
+        _EVENTS, window_seconds=1.0, frames=104, stride=(16, 8), frontend=dict(bands=64, centre=True, mean=0.0, std=2.6),
+    ),
+    "asm-rh-emotion": dict(_EVENTS, window_seconds=2.5, frames=256, stride=(16, 16), frontend=dict(bands=64)),
 }
