@@ -88,7 +88,7 @@ def run_train(args):
     checked_device(args.device)
     try:
         with resumable(args.run_dir):
-            train_all(args, workers) if args.folds or args.seeds else train_one(args, workers)
+            train_all(args, workers) if args.seeds or (args.folds and not args.fold) else train_one(args, workers)
     finally:
         leave()
 

@@ -6,7 +6,10 @@ from pathlib import Path
 
 
 def write_whole(writers: dict) -> None:
-    """Writes every {path: write(temporary path)} beside its place, and exchanges the files only when all of them are whole."""
+    """Writes every {path: write(temporary path)} beside its place, and exchanges the files only when all of them are whole.
+
+    Raises OSError for a disk that does not take them; what was there is kept.
+    """
     written = {}
     try:
         for path, write in writers.items():
@@ -14,7 +17,7 @@ def write_whole(writers: dict) -> None:
             # The ending stays: some writers choose the format by it, or add it where it is missing.
             handle, written[path] = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
             os.close(handle)
-            write(written[path])
+            _write(write, written[path], path)
             os.chmod(written[path], 0o644)
         for path, temporary in written.items():
             os.replace(temporary, path)
@@ -22,6 +25,19 @@ def write_whole(writers: dict) -> None:
         for temporary in written.values():
             Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _write(write, temporary, path):
+    """torch and safetensors have exceptions of their own for a disk that is full."""
+    try:
+        write(temporary)
+    except OSError as error:
+        raise OSError(f"{path} could not be written ({error.strerror or error}); what was there is kept: make room, then go on") from error
+    except (ValueError, TypeError):
+        raise
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise OSError(f"{path} could not be written ({reason}); what was there is kept: is the disk full?") from error
 
 
 def write_text(path, text: str) -> None:
