@@ -11,6 +11,7 @@ import re
 import sys
 from pathlib import Path
 
+from . import cards
 from .figures import interval, load, percent
 from .tables import reproduce_section
 
@@ -162,6 +163,7 @@ def filled(text: str, name: str, section: str) -> str:
 
 SECTIONS = {
     "keywords": readme_section, "hermit": hermit_section, "live": live_section, "explain": explain_section, "reproduce": reproduce_section,
+    "best": cards.best_section, "weights": cards.weights_section,
 }
 
 
@@ -171,7 +173,8 @@ def pages() -> dict:
     text = readme.read_text(encoding="utf-8")
     for name, section in SECTIONS.items():
         text = filled(text, name, section())
-    return {readme: text, CARD: card()}
+    more = {ROOT / "checkpoints" / cards.SHIPPED[name] / "README.md": cards.card(name) for name in cards.there(cards.SHIPPED)}
+    return {readme: text, CARD: card(), **more}
 
 
 def main():

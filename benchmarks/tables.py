@@ -30,7 +30,7 @@ def reproduce_section() -> str:
     means = [_row(words, (_mean(one, kind) for one in found.values())) for kind, words in KINDS.items()]
     pairs = [_row(words, (_pair(one, kind) for one in found.values())) for kind, words in KINDS.items() if kind != PLAIN]
     first = next(iter(found.values()))
-    clips = "; ".join(f"{SETS[name]}: {one['rows'][0]['protocol']}" for name, one in found.items())
+    clips = "; ".join(f"{SETS[name]}: {one['rows'][0]['protocol'].partition(':')[0]}" for name, one in found.items())
     return "\n".join([
         f"Test accuracy in %, mean over the runs, with the 95 % interval of the mean where there are several ({first['depth']} blocks of "
         f"width {first['width']}, everything but the kind alike; the epoch is chosen on validation):\n",
