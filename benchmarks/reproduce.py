@@ -17,13 +17,12 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-from asm_rh.corpora import read_layout
-from asm_rh.protocols import Fold, folds
-
 from asm_rh.config import SILENCE, ModelConfig, frames_for, preset
+from asm_rh.corpora import read_layout
 from asm_rh.crossval import judge_test, mean_interval
 from asm_rh.feature_cache import FeatureCache, build, statistics
 from asm_rh.metrics import wilson_interval
+from asm_rh.protocols import Fold, folds
 from asm_rh.recipes import RECIPES, TrainConfig
 from asm_rh.train import best_model, fit
 
