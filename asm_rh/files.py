@@ -43,3 +43,12 @@ def _write(write, temporary, path):
 def write_text(path, text: str) -> None:
     """Writes one text file, whole or not at all."""
     write_whole({path: lambda temporary: Path(temporary).write_text(text, encoding="utf-8", newline="")})
+
+
+def write_output(path, text: str) -> None:
+    """Writes text to where somebody wants it: a pipe or a device is written to, a link keeps pointing to the file that is replaced."""
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        path.write_text(text, encoding="utf-8", newline="")
+    else:
+        write_text(path.resolve(), text)

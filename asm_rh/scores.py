@@ -5,7 +5,6 @@ import io
 import json
 import math
 import os
-import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from .events import Event, EventSettings, find_events
+from .files import write_output
 
 SCORE_DECIMALS = 6
 
@@ -217,14 +217,4 @@ def _write(path: str | os.PathLike | TextIO | None, text: str) -> str:
 def _write_path(path: Path, text: str) -> None:
     if path.is_dir() or not path.parent.is_dir():
         raise ValueError(f"output: got {path}, expected a file name in a folder that exists; make the folder first")
-    # A pipe or /dev/stdout must be written to, not replaced by a file.
-    if path.exists() and not path.is_file():
-        path.write_text(text, encoding="utf-8", newline="")
-        return
-    path = path.resolve()  # a link keeps pointing to the file that is replaced
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
-    try:
-        part.write_text(text, encoding="utf-8", newline="")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_output(path, text)

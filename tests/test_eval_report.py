@@ -256,7 +256,7 @@ def test_a_full_disk_leaves_the_earlier_report_whole(model, sounds, tmp_path, ca
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         error = capsys.readouterr().err
-        assert "could not write" in error and "what was there is as it was; make room and run it again" in error and error.count("\n") == 1
+        assert "could not be written" in error and "what was there is kept: make room, then go on" in error and error.count("\n") == 1
         assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before  # and no half-written file lies about
 
 
