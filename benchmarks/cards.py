@@ -79,7 +79,7 @@ def card(name: str) -> str:
     matrix = [f"| **{label}** | " + " | ".join(map(str, row)) + " |" for label, row in zip(short, own["confusion"]) if sum(row)]
     ends = "" if mean["low"] is None else f" (95 % interval of the mean over the folds {interval((mean['low'], mean['high']))})"
     return CARD.format(
-        front=FRONTS[name], model=model, words=WORDS[name], accuracy=percent(own["accuracy"]), clips=own["clips"], groups=own["groups"],
+        front=FRONTS[name], model=model, words=WORDS[name][0].upper() + WORDS[name][1:], accuracy=percent(own["accuracy"]), clips=own["clips"], groups=own["groups"],
         protocol=own["protocol"], mean=percent(mean["mean"]), ends=ends, done=found["folds_done"], all=found["folds_in_all"],
         classes="\n".join(classes), header=" | ".join(short), rule="---|" * (len(short) + 1), matrix="\n".join(matrix),
         data=DATA[name], limits=LIMITS[name], threshold=f"{found['threshold']:.2f}", set=name, settings=found["settings"],
