@@ -74,7 +74,7 @@ def card(name: str) -> str:
     """The page of one set's weights."""
     found, own = load(file_of(name)), _own(name)
     mean, model = found["accuracy"], SHIPPED[name]
-    classes = [f"| {r['label'].strip('_')} | {r['clips']} | {percent(r['precision'])} | {percent(r['recall'])} |" for r in own["per_class"]]
+    classes = [f"| {r['label'].strip('_')} | {r['clips']} | {percent(r['precision'])} | {percent(r['recall'])} |" for r in own["per_class"] if r["clips"]]
     short = [label.strip("_")[:9] for label in own["labels"]]
     matrix = [f"| **{label}** | " + " | ".join(map(str, row)) + " |" for label, row in zip(short, own["confusion"]) if sum(row)]
     ends = "" if mean["low"] is None else f" (95 % interval of the mean over the folds {interval((mean['low'], mean['high']))})"

@@ -31,14 +31,17 @@ def test_one_second_presets_have_the_ast_grid():
         assert config.grid == (12, 12) and config.tokens == 144 and config.window_samples == 16000
 
 
+SHIPPED = ["asm-rh-keywords", "asm-rh-environment", "asm-rh-emotion"]
+
+
 def test_preset_names_are_frozen():
     sizes = ["asm-rh-base", "asm-rh-small", "asm-rh-tiny", "asm-rh-base-1s", "asm-rh-small-1s", "asm-rh-tiny-1s"]
-    assert list(PRESETS) == [*sizes, "asm-rh-keywords"]
+    assert list(PRESETS) == [*sizes, *SHIPPED]
 
 
 def test_presets_named_after_the_paper_keep_its_readings():
     for name in PRESETS:
-        if name != "asm-rh-keywords":
+        if name not in SHIPPED:
             assert (preset(name).roll, preset(name).hermit) == ("paper", "lossless")
 
 
