@@ -1,5 +1,6 @@
 """Several processes that train one model together, as `torchrun` starts them; alone, all of it does nothing."""
 
+import gc
 import os
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -74,6 +75,7 @@ def join(device: str) -> tuple[Workers, str]:
 
 
 def leave() -> None:
-    """Ends what `join` began."""
+    """Ends what `join` began, also where a process fails."""
     if dist.is_available() and dist.is_initialized():
+        gc.collect()  # gradients are exchanged by threads of the wrapped module, which must not outlive the group
         dist.destroy_process_group()
