@@ -48,7 +48,7 @@ class BoxHandlers:
     def load(self, chosen: str | None, typed: str | None, key: str, request: gr.Request):
         """Lines of progress, then the new model's key; where there is trouble, one line of it and the model that was there.
 
-        Ends without a word when the visitor wants another model meanwhile; what is on its way comes all the same, for who asks next.
+        Changes nothing more when the visitor wants another model meanwhile; what is on its way comes all the same, for who asks next.
         """
         wanted, ticket = (typed or "").strip() or (chosen or OWN), self.tickets.draw(request.session_hash)
         try:
@@ -60,6 +60,8 @@ class BoxHandlers:
                     yield gr.skip(), gr.skip(), gr.skip(), progress(fetch, self.named(wanted))
             loaded = fetch.result()
         except Cancelled:
+            # Gradio sends what came last once more when a handler ends: a line of progress would stand over the newer wish's answer.
+            yield gr.skip(), gr.skip(), gr.skip(), gr.skip()
             return
         except CheckpointError as error:
             yield gr.skip(), gr.update(value=key), gr.skip(), trouble(str(error))

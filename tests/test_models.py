@@ -305,7 +305,7 @@ def test_the_newest_wish_of_a_visitor_counts(page, store):
     assert "me/owls" in next(older)[3] and "me/owls" in next(other)[3]
     newer = list(handlers.load(OWN, "", OWN, visitor("a")))
     store.gate.set()
-    assert newer[-1][0] == OWN and list(older) == [], "the older wish ends without a word"
+    assert newer[-1][0] == OWN and list(older) == [(gr.skip(),) * 4], "Gradio repeats the last output at the end: it must change nothing"
     assert list(other)[-1][0] == key_of("me/owls") and store.built == [key_of("me/owls")], "another visitor gets what came"
 
 
