@@ -229,6 +229,7 @@ def test_names_below_the_folder_are_shortened_in_the_text_alone(tmp_path, monkey
 # ---------------------------------------------------------------------------------------------- real recordings
 
 
+@pytest.mark.slow
 def test_real_esc10_is_fit_for_training(shared_data, capsys):
     code, facts = found(capsys, real(shared_data, "esc10"))
     assert code == 0 and facts["window_seconds"] == 5.0 and facts["unreadable"] == []

@@ -102,6 +102,7 @@ def test_the_sounds_are_what_the_one_prediction_path_decodes(package, tmp_path):
     np.testing.assert_array_equal(decode(clip.path)[0], decode(path)[0])
 
 
+@pytest.mark.slow
 def test_without_the_package_the_line_says_what_to_install():
     code = (
         "import sys; sys.modules['datasets'] = None\n"

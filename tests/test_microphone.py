@@ -581,11 +581,11 @@ def query_devices(): return []
     ("source", "message"),
     [
         (NOT_THERE, "the PortAudio library is missing"),
-        (NO_PACKAGE, "the Python package sounddevice is missing"),
-        (NO_INPUT, "no microphone found: the system lists no input device"),
+        pytest.param(NO_PACKAGE, "the Python package sounddevice is missing", marks=pytest.mark.slow),
+        pytest.param(NO_INPUT, "no microphone found: the system lists no input device", marks=pytest.mark.slow),
     ],
 )
-@pytest.mark.parametrize("command", ["devices", "live"])
+@pytest.mark.parametrize("command", [pytest.param("devices", marks=pytest.mark.slow), "live"])
 def test_without_a_microphone_the_program_says_what_to_do(tmp_path, source, message, command):
     done = subprocess.run(
         [sys.executable, "-m", "asm_rh", command], cwd=ROOT, env=stub_folder(tmp_path, source), capture_output=True, text=True
@@ -621,7 +621,7 @@ class InputStream:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends signals")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_signals_end_a_real_program_with_its_last_events(tmp_path, model, number):
     started = subprocess.Popen(
         [sys.executable, "-m", "asm_rh", "live", "--model", model, "--threshold", "0"], cwd=ROOT, env=stub_folder(tmp_path, ENDLESS),

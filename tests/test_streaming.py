@@ -67,7 +67,7 @@ def hear(live, parts):
 # ---------------------------------------------------------------------------------------------- live = file
 
 
-@pytest.mark.parametrize("rate", [16_000, 44_100, 48_000])
+@pytest.mark.parametrize("rate", [16_000, 44_100, pytest.param(48_000, marks=pytest.mark.slow)])
 def test_live_scores_and_events_are_the_files_in_any_chunking(classifier, rate):
     wave, random = sound(2.3, rate), np.random.default_rng(rate)
     file = classifier.windows(wave, sampling_rate=rate, hop_seconds=0.1)

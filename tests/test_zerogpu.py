@@ -106,6 +106,7 @@ def told(tmp_path_factory):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_file_sized_work_is_done_where_the_gpu_is_and_is_the_same(told):
     assert told["startup"] == 0 and told["file"][1] == 1 and told["file"][0] < 1e-5
     assert "What mattered" in told["inside"][0] and told["inside"][1] == 3
@@ -113,15 +114,18 @@ def test_file_sized_work_is_done_where_the_gpu_is_and_is_the_same(told):
     assert told["explain"] == ["asm-rh-keywords", 5]
 
 
+@pytest.mark.slow
 def test_what_is_wrong_with_a_sound_is_still_said(told):
     assert "letter.wav" in told["trouble"] and "This sound could not be used" in told["trouble"]
     assert "at 99 s: the sound lasts from 0 to 4.11 s" in told["moment"]
 
 
+@pytest.mark.slow
 def test_listening_never_waits_for_a_gpu(told):
     assert told["live"] == [5, 0] and told["device"] == "cpu"
 
 
+@pytest.mark.slow
 def test_little_is_asked_for_and_no_model_travels(told):
     assert all(20 <= seconds <= 120 for seconds in told["seconds"]) and told["bytes"] < 1_000_000
 
