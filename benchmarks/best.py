@@ -29,10 +29,13 @@ from asm_rh.feature_cache import FeatureCache, build, concatenate, raw_features,
 from asm_rh.frontends import LogMel
 from asm_rh.protocols import Fold, folds
 from asm_rh.recipes import RECIPES, TrainConfig
-from asm_rh.train import STATE_FILE, fit
+from asm_rh.train import STATE_FILE, History, fit
+from asm_rh.transfer import transfer
+from asm_rh.weight_files import read_weights
 
 from . import record
 from .keywords_data import librispeech_split
+from .pretrain import pretrain
 
 COMPUTED_SECONDS = 120  # of each computed sound
 
@@ -52,6 +55,7 @@ class Target:
     tested: tuple[str, ...] = ()
     backgrounds: bool = False  # also silence and speech, which are none of the classes
     sizes: dict = field(default_factory=dict)
+    start: tuple[str, ...] = ()  # sets that the network learns first
 
     def folds(self, data: Path) -> list[Fold]:
         """The splits, those that are tested."""
@@ -124,13 +128,11 @@ def computed(config: ModelConfig) -> FeatureCache:
     return FeatureCache(rows, label, names, np.full(len(rows), "train"), clip=names, frontend=raw_settings(config))
 
 
-def run(target: Target, fold: Fold, cache_path: Path, data: Path, folder: Path) -> None:
-    """Trains the model of one fold, or goes on with it; then judges it as users would, by whole files. One thread."""
+def learn(target: Target, fold: Fold, cache_path: Path, data: Path, folder: Path, start: Path | None = None) -> History:
+    """Trains the model of one fold, or goes on with it; `start` is the run that it begins from. One thread."""
     import torch
 
     torch.set_num_threads(1)
-    if (folder / "judged.json").exists():
-        return
     cache = cache_of(target, data, fold.clips, cache_path)
     own = {clip.name: clip.split for clip in fold.clips}
     cache.assign({name: own.get(name, "train") for name in cache.clip.tolist()})
@@ -139,12 +141,27 @@ def run(target: Target, fold: Fold, cache_path: Path, data: Path, folder: Path) 
     config = target.model(fold.clips)
     mean, std = statistics(train, config.frontend.centre)
     config = config.replace(frontend={"mean": mean, "std": std})
-    history = fit(config, train, valid, target.train(), folder, (folder / STATE_FILE).is_file(), report=lambda line: None)
+    initial = start and transfer(read_weights(start), config)
+    return fit(config, train, valid, target.train(), folder, (folder / STATE_FILE).is_file(), report=lambda line: None, initial=initial)
+
+
+def run(target: Target, fold: Fold, cache_path: Path, data: Path, folder: Path, start: Path | None = None) -> None:
+    """Trains the model of one fold; then judges it as users would, by whole files."""
+    if (folder / "judged.json").exists():
+        return
+    history = learn(target, fold, cache_path, data, folder, start)
     print(f"fold {fold.name}: best epoch {history.best['epoch']}, validation {history.best['valid_accuracy']:.3f}", flush=True)
     classifier = Classifier(str(folder), "cpu")
     parts = {name: [clip for clip in fold.clips if clip.split == name] for name in ("valid", "test")}
     judged = {name: evaluate(classifier, clips) for name, clips in parts.items()}
     (folder / "judged.json").write_text(json.dumps({"fold": fold.name, "best_epoch": history.best["epoch"], **judged}))
+
+
+def begun(target: Target, found: list[Fold], data: Path, folder: Path) -> Path | None:
+    """The run that every fold's model begins from, made once; None where they begin from nothing."""
+    if not target.start:
+        return None
+    return pretrain(target.start, target.model(found[0].clips), data, {clip.group for clip in found[0].clips}, folder)
 
 
 def balanced(cache: FeatureCache) -> np.ndarray:
@@ -176,7 +193,7 @@ def summed(target: Target, runs: Path, found: list[Fold]) -> dict:
     right = round(sum(row["accuracy"] * row["clips"] for row in rows))
     return {
         **figures, "clips": sum(row["clips"] for row in rows), "right": right, "folds_done": len(rows), "folds_in_all": len(found),
-        "preset": target.preset, "settings": target.settings, "folds": rows,
+        "preset": target.preset, "start": list(target.start), "settings": target.settings, "folds": rows,
     }  # fmt: skip
 
 
@@ -210,9 +227,10 @@ def main():
     args.runs.mkdir(parents=True, exist_ok=True)
     cache_path = args.runs / "features.npz"
     cache_of(target, args.data, found[0].clips, cache_path)
+    start = begun(target, found, args.data, args.runs / "start")
     with ProcessPoolExecutor(args.jobs, max_tasks_per_child=1) as pool:
         wanted = [fold for fold in found if not args.folds or fold.name in args.folds]
-        for done in [pool.submit(run, target, f, cache_path, args.data, args.runs / f"fold-{f.name}") for f in wanted]:
+        for done in [pool.submit(run, target, f, cache_path, args.data, args.runs / f"fold-{f.name}", start) for f in wanted]:
             done.result()
     figures = summed(target, args.runs, found)
     if args.ship:

@@ -1,7 +1,7 @@
 """The paper's comparison, measured: results/reproduce_*.json as the tables of the README."""
 
 from .figures import load
-from .reproduce import PAPER, PLAIN, path_of
+from .reproduce import PAPER, PLAIN, path_of, spread
 
 KINDS = {
     "mixer": "plain mixer, mean over the patches",
@@ -28,7 +28,11 @@ def reproduce_section() -> str:
         return "Not measured yet."
     head, rule = _row("kind", (SETS[name] for name in found)), "|---" * (1 + len(found)) + "|"
     means = [_row(words, (_mean(one, kind) for one in found.values())) for kind, words in KINDS.items()]
-    pairs = [_row(words, (_pair(one, kind) for one in found.values())) for kind, words in KINDS.items() if kind != PLAIN]
+    pairs = [
+        _row(words, [*(_pair(one, f"{kind} - {PLAIN}") for one in found.values()), _points(pooled(found, kind, PLAIN))])
+        for kind, words in KINDS.items() if kind != PLAIN
+    ]  # fmt: skip
+    pair_head, pair_rule = _row("kind", [*(SETS[name] for name in found), "all runs of all sets"]), "|---" * (2 + len(found)) + "|"
     first = next(iter(found.values()))
     clips = "; ".join(f"{SETS[name]}: {one['rows'][0]['protocol'].partition(':')[0]}" for name, one in found.items())
     return "\n".join([
@@ -36,7 +40,7 @@ def reproduce_section() -> str:
         f"width {first['width']}, everything but the kind alike; the epoch is chosen on validation):\n",
         head, rule, *means,
         "\nDifference to the plain mixer in points, within the same fold and seed; **bold** where the 95 % interval leaves out zero:\n",
-        head, rule, *pairs, "",
+        pair_head, pair_rule, *pairs, "",
         f"Splits. {clips}. These are parts of the sets and small models: no figure here is comparable to a published one.",
         _verdicts(found), f"From `python -m benchmarks.reproduce DATA` ({max(one['date'] for one in found.values())}).",
     ])  # fmt: skip
@@ -51,15 +55,28 @@ def _mean(one, kind):
     if not found:
         return ""
     row = found["accuracy"]
-    ends = "" if row["low"] is None else f" ({100 * row['low']:.0f} to {100 * row['high']:.0f})"
+    ends = "" if row["low"] is None else f" ({max(0, 100 * row['low']):.0f} to {min(100, 100 * row['high']):.0f})"
     return f"{100 * row['mean']:.1f}{ends}, n = {row['runs']}"
 
 
-def _pair(one, kind):
-    row = one["paired_differences"].get(f"{kind} - {PLAIN}")
+def pooled(found: dict, kind: str, base: str) -> dict:
+    """The difference of two kinds over every run of every set that both have, with its 95 % interval."""
+    differences = []
+    for one in found.values():
+        own, other = ({row["seed"]: row["accuracy"] for row in one["rows"] if row["variant"] == name} for name in (kind, base))
+        differences += [own[seed] - other[seed] for seed in sorted(own.keys() & other.keys())]
+    return spread(differences) if differences else {}
+
+
+def _pair(one, pair):
+    return _points(one["paired_differences"].get(pair))
+
+
+def _points(row):
     if not row:
         return ""
-    text = f"{100 * row['mean']:+.1f}"
+    ends = "" if row["low"] is None else f" ({100 * row['low']:+.1f} to {100 * row['high']:+.1f})"
+    text = f"{100 * row['mean']:+.1f}{ends}"
     return f"**{text}**" if _sure(row) else text
 
 
@@ -67,23 +84,28 @@ def _sure(row):
     return row["low"] is not None and (row["low"] > 0 or row["high"] < 0)
 
 
+def _verdict(row):
+    if not _sure(row):
+        return "not told apart"
+    return "better" if row["mean"] > 0 else "worse"
+
+
 def _verdicts(found):
-    """One sentence per comparison: on how many sets it is up or down, and on how many surely."""
+    """One sentence per comparison: on how many sets it is up, and what all runs together say."""
     questions = {
-        f"asm-h - {PLAIN}": "frequency mixing alone against the plain mixer",
-        f"asm-r - {PLAIN}": "the roll as listed alone against the plain mixer",
-        f"asm-rh - {PLAIN}": "both against the plain mixer",
-        f"asm-rh-grid - {PAPER}": "the roll on the grid against the roll as listed",
-        f"asm-rh-truncated - {PAPER}": "the truncated transform against the lossless one",
-        f"asm - {PLAIN}": "class tokens and positions against the mean over the patches",
+        ("asm-h", PLAIN): "frequency mixing alone against the plain mixer",
+        ("asm-r", PLAIN): "the roll as listed alone against the plain mixer",
+        (PAPER, PLAIN): "both against the plain mixer",
+        ("asm-rh-grid", PAPER): "the roll on the grid against the roll as listed",
+        ("asm-rh-grid", PLAIN): "both, the roll on the grid, against the plain mixer",
+        ("asm-rh-truncated", PAPER): "the truncated transform against the lossless one",
+        ("asm", PLAIN): "class tokens and positions against the mean over the patches",
     }
     lines = []
-    for pair, words in questions.items():
-        rows = [one["paired_differences"][pair] for one in found.values() if pair in one["paired_differences"]]
+    for (kind, base), words in questions.items():
+        rows = [one["paired_differences"][pair] for one in found.values() if (pair := f"{kind} - {base}") in one["paired_differences"]]
         if rows:
-            up, sure = [row for row in rows if row["mean"] > 0], [row for row in rows if _sure(row)]
-            better = sum(row["mean"] > 0 for row in sure)
-            lines.append(
-                f"- {words}: better on {len(up)} of {len(rows)} sets, surely better on {better}, surely worse on {len(sure) - better}"
-            )
+            up, every = [row for row in rows if row["mean"] > 0], pooled(found, kind, base)
+            all_runs = f"over all {every['runs']} runs {_points(every)} points: {_verdict(every)}"
+            lines.append(f"- {words}: better on {len(up)} of {len(rows)} sets; {all_runs}")
     return "\nWhat the intervals allow to say:\n\n" + "\n".join(lines) + "\n"
