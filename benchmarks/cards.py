@@ -33,7 +33,36 @@ def best_section() -> str:
         "\nEach fold has a model of its own, chosen on its own validation part and tested once, by whole files, as a user would. "
         "From `python -m benchmarks.best DATA SET --runs runs/SET`."
     )
-    return "\n".join([*head, *rows, tail])
+    return "\n".join([*head, *rows, tail, *filter(None, [ideas_section()])])
+
+
+IDEA_WORDS = {
+    "start-with-words": "begin with a network that has learned the words of Speech Commands",
+    "start-with-words-and-city": "begin with one that has learned Speech Commands and UrbanSound8K (then for non-commercial use only)",
+    "start-with-words-and-city-gently": "the same, what was learned before changing at 0.3 times the rate",
+    "start-with-words-and-esc10": "begin with one that has learned Speech Commands and ESC-10",
+    "stronger-warp": "stretch time by up to 40 and pitch by up to 30 %",
+    "two-seconds": "windows of two seconds",
+    "finer-time": "patches that overlap by half in time",
+    "longer": "150 epochs",
+    "wider": "width 192",
+}
+
+
+def ideas_section() -> str:
+    """What the README says of what was tried, on validation data alone."""
+    lines = []
+    for name in SETS:
+        if not (RESULTS / f"ideas_{name.replace('-', '_')}.json").exists():
+            continue
+        found = load(f"ideas_{name.replace('-', '_')}")
+        for idea, gain in found["gain"].items():
+            folds = len(found["validation_accuracy"][idea].keys() & found["validation_accuracy"]["as it is"].keys())
+            lines.append(f"| {SETS[name].partition(',')[0]}{' (leaky)' if 'leaky' in SETS[name] else ''} | {IDEA_WORDS[idea]} | {100 * gain:+.1f} | {folds} |")
+    if not lines:
+        return ""
+    head = "\nTried besides, one change at a time, on validation data alone (`python -m benchmarks.ideas DATA SET --runs runs/ideas`):\n"
+    return "\n".join([head, "| set | idea | points | folds |", "|---|---|---|---|", *lines])
 
 
 def _best_row(name):

@@ -35,6 +35,7 @@ def test_an_idea_changes_what_it_names_and_nothing_else(name, idea):
     train, old = target.train(), plain.train()
     fields = {key for key in vars(train) if key != "augment" and getattr(train, key) != getattr(old, key)}
     assert fields <= set(change.get("settings", ())) and target.start == change.get("start", ())
+    assert idea == ideas.AS_IT_IS or idea in cards.IDEA_WORDS
     assert {key for key in vars(train.augment) if vars(train.augment)[key] != vars(old.augment)[key]} == set(change.get("augment", ()))
 
 
