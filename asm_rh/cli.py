@@ -11,11 +11,12 @@ from pathlib import Path
 from . import __version__
 from .cli_check import add_data_commands
 from .cli_eval import add_eval
-from .cli_output import check_output, write
+from .cli_output import check_folder, check_output, write, write_folder
 from .cli_train import add_train
 from .microphone import MicrophoneError
 
 FORMATS = ("json", "csv", "jsonl", "audacity", "raven")
+NAMELESS = ("audacity", "raven")  # tables that do not say of which sound they are
 
 
 def main(argv=None) -> int:
@@ -71,7 +72,7 @@ def add_classify(parser):
     parser.add_argument("--hop-seconds", type=float, help="from one window's start to the next (default: half a window)")
     parser.add_argument("--threshold", type=float, help="score from which an event is reported (default: the model's)")
     parser.add_argument("--format", choices=FORMATS, default="json", help="json and jsonl hold windows, the others events")
-    parser.add_argument("-o", "--output", type=Path, help="file to write (default: standard output)")
+    parser.add_argument("-o", "--output", type=Path, help="file, or folder for the tables of several sounds (default: standard output)")
     parser.set_defaults(run=run_classify)
 
 
@@ -81,7 +82,10 @@ def run_classify(args):
     if args.top_k < 1:
         raise ValueError(f"--top-k {args.top_k}: expected at least 1")
     check_threshold(args.threshold)
-    check_output(args.output)
+    apart = args.format in NAMELESS and len(args.files) > 1
+    if apart and args.output is None:
+        raise ValueError(f"--format {args.format} of {len(args.files)} files: its tables name no file, so give -o FOLDER for one each")
+    (check_folder if apart else check_output)(args.output)
     classifier, parts, failed = Classifier(args.model, args.device), [], 0
     for path in args.files:
         try:
@@ -92,11 +96,25 @@ def run_classify(args):
             print(f"asm-rh: error: {error}", file=sys.stderr)
             failed += 1
             continue
-        parts.append(render(found, args, classifier.config.threshold))
+        parts.append((path, render(found, args, classifier.config.threshold)))
     if not parts:
         raise ValueError(f"none of {len(args.files)} files could be scored")
-    write(join(parts, args.format), args.output)
+    if apart:
+        write_folder(args.output, tables(parts))
+    else:
+        write(join([part for _, part in parts], args.format), args.output)
     return 1 if failed else 0
+
+
+def tables(parts):
+    """{file name: table} of several (sound, text); sounds of one name in several folders are numbered."""
+    found = {}
+    for path, text in parts:
+        name, number = f"{Path(path).name}.txt", 2
+        while name in found:
+            name, number = f"{Path(path).name}-{number}.txt", number + 1
+        found[name] = text.encode()
+    return found
 
 
 def check_threshold(threshold):
@@ -119,7 +137,7 @@ def join(parts, form):
     """Results of several files as one text; a table keeps one header."""
     if form == "json":
         return json.dumps(parts, indent=2, ensure_ascii=False) + "\n"
-    if form in ("csv", "raven"):
+    if form == "csv":
         return parts[0] + "".join(part.split("\n", 1)[1] for part in parts[1:])
     return "".join(parts)
 

@@ -134,6 +134,24 @@ def test_audacity_and_raven_hold_the_events(model, sounds, capsys):
     assert [(row["Begin Time (s)"], row["Label"]) for row in rows] == [(f"{e.start:.3f}", e.label) for e in expected]
 
 
+@pytest.mark.parametrize("form", ["audacity", "raven"])
+def test_tables_that_name_no_sound_are_written_one_for_each(model, sounds, capsys, tmp_path, form):
+    other = tmp_path / "other" / "a.wav"
+    other.parent.mkdir()
+    other.write_bytes(Path(sounds["a.wav"]).read_bytes())
+    files = [sounds["a.wav"], sounds["b.flac"], sounds["broken.wav"], str(other)]
+    command = ["classify", *files, "--model", model, "--format", form, "--threshold", "0.2"]
+    assert main(command) == 2 and "give -o FOLDER for one each" in capsys.readouterr().err
+    assert main([*command, "-o", str(tmp_path / "labels")]) == 1, "one of them is broken"
+    written = {path.name: path.read_text() for path in (tmp_path / "labels").iterdir()}
+    assert set(written) == {"a.wav.txt", "b.flac.txt", "a.wav-2.txt"} and written["a.wav.txt"] == written["a.wav-2.txt"]
+    capsys.readouterr()
+    assert main(["classify", sounds["b.flac"], "--model", model, "--format", form, "--threshold", "0.2"]) == 0
+    assert written["b.flac.txt"] == capsys.readouterr().out
+    (tmp_path / "file").write_text("")
+    assert main([*command, "-o", str(tmp_path / "file")]) == 2 and "expected a folder" in capsys.readouterr().err
+
+
 def test_threshold_is_the_models_unless_given(model, sounds, capsys, tmp_path):
     sure = tmp_path / "sure"
     AudioMixer(MODEL.replace(threshold=1.0)).save_pretrained(sure)
