@@ -117,11 +117,11 @@ def speech(data: Path, config: ModelConfig) -> FeatureCache:
 
 def computed(config: ModelConfig) -> FeatureCache:
     """Digital silence and faint hum as silence; music and sweeps as none of the classes."""
-    random, frontend, size = np.random.default_rng(0), LogMel(config.frontend, config.sample_rate), config.window_samples
-    count, seconds = round(COMPUTED_SECONDS / config.window_seconds), config.window_seconds
+    rate, frontend, size = config.sample_rate, LogMel(config.frontend, config.sample_rate), config.window_samples
+    random, count, seconds = np.random.default_rng(0), round(COMPUTED_SECONDS / config.window_seconds), config.window_seconds
     waves = [(np.zeros(size, np.float32), SILENCE)] * 30
-    waves += [(signals.BACKGROUNDS["hum"](random, seconds) * 0.1, SILENCE) for _ in range(count)]
-    waves += [(signals.BACKGROUNDS[name](random, seconds), UNKNOWN) for name in ("music", "sweep") for _ in range(count)]
+    waves += [(signals.BACKGROUNDS["hum"](random, seconds, rate) * 0.1, SILENCE) for _ in range(count)]
+    waves += [(signals.BACKGROUNDS[name](random, seconds, rate), UNKNOWN) for name in ("music", "sweep") for _ in range(count)]
     rows = np.stack([raw_features(frontend, wave.astype(np.float32), config) for wave, _ in waves])
     names = np.array([f"computed {i}" for i in range(len(rows))])
     label = np.array([label for _, label in waves])

@@ -25,12 +25,15 @@ IDEAS = {
         "start-with-words-and-city": dict(start=("speech-commands", "urbansound8k"), settings=FULL),
         "start-with-words-and-city-gently": dict(start=("speech-commands", "urbansound8k"), settings=GENTLE),
         "stronger-warp": dict(augment=dict(stretch=0.4, warp=0.3)),
+        "full-band": dict(sizes=dict(sample_rate=32000)),
+        "no-noise": dict(augment=dict(noise_probability=0.0)),
         "wider": dict(sizes=dict(width=192, token_hidden=96, channel_hidden=768)),
     },
     "urbansound8k": {
         AS_IT_IS: {},
         "start-with-words-and-esc10": dict(start=("speech-commands", "esc10"), settings=FULL),
         "stronger-warp": dict(augment=dict(stretch=0.4, warp=0.3)),
+        "no-noise": dict(augment=dict(noise_probability=0.0)),
         "two-seconds": dict(sizes=dict(window_seconds=2.0, frames=208)),
     },
     "emotion-random": {
