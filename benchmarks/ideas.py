@@ -25,7 +25,7 @@ IDEAS = {
         "start-with-words-and-city": dict(start=("speech-commands", "urbansound8k"), settings=FULL),
         "start-with-words-and-city-gently": dict(start=("speech-commands", "urbansound8k"), settings=GENTLE),
         "stronger-warp": dict(augment=dict(stretch=0.4, warp=0.3)),
-        "full-band": dict(sizes=dict(sample_rate=32000)),
+        "full-band": dict(sizes=dict(sample_rate=32000, frontend=dict(fft_samples=1024, high_hz=16000.0))),
         "no-noise": dict(augment=dict(noise_probability=0.0)),
         "wider": dict(sizes=dict(width=192, token_hidden=96, channel_hidden=768)),
     },

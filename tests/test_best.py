@@ -9,6 +9,7 @@ from trees import tone
 
 from asm_rh.checkpoint import load
 from asm_rh.datasets import Clip
+from asm_rh.model import AudioMixer
 from benchmarks import best, cards, ideas, pretrain
 
 DATA = Path(__file__).parent.parent.parent / "shared" / "data"
@@ -30,6 +31,8 @@ def test_an_idea_changes_what_it_names_and_nothing_else(name, idea):
     change, plain = ideas.IDEAS[name][idea], best.TARGETS[name]
     target = ideas.changed(plain, **change)
     clips = [Clip(Path("a"), label, "g") for label in "ab"]
+    model = AudioMixer(target.model(clips)).eval()
+    assert model(torch.zeros(1, model.config.window_samples)).shape == (1, len(model.config.labels))
     now, before = target.model(clips).to_dict(), plain.model(clips).to_dict()
     assert {key for key in now if now[key] != before[key]} == set(change.get("sizes", ()))
     train, old = target.train(), plain.train()
