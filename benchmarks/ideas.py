@@ -1,4 +1,4 @@
-"""Tries ideas for better weights, one change at a time against the recipe of benchmarks/best.py, on validation data alone.
+"""Tries ideas for better weights, one change at a time against the plain recipe of benchmarks/best.py, on validation data alone.
 
     python -m benchmarks.ideas DATA environment --runs runs/ideas [--idea start-with-words ...] [--folds 1 2 3] [--jobs 2]
 
@@ -9,20 +9,18 @@ import argparse
 import csv
 import os
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 from . import record
-from .best import TARGETS, Target, begun, cache_of, learn
+from .best import AFTER_OTHERS, PLAIN, begun, cache_of, learn
 
 AS_IT_IS = "as it is"
 GENTLE = dict(initial_learning_rate_scale=0.3, epochs=40)
-FULL = dict(initial_learning_rate_scale=1.0, epochs=40)
 IDEAS = {
     "environment": {
         AS_IT_IS: {},
-        "start-with-words": dict(start=("speech-commands",), settings=FULL),
-        "start-with-words-and-city": dict(start=("speech-commands", "urbansound8k"), settings=FULL),
+        "start-with-words": dict(start=("speech-commands",), settings=AFTER_OTHERS),
+        "start-with-words-and-city": dict(start=("speech-commands", "urbansound8k"), settings=AFTER_OTHERS),
         "start-with-words-and-city-gently": dict(start=("speech-commands", "urbansound8k"), settings=GENTLE),
         "stronger-warp": dict(augment=dict(stretch=0.4, warp=0.3)),
         "full-band": dict(sizes=dict(sample_rate=32000, frontend=dict(fft_samples=1024, high_hz=16000.0))),
@@ -31,7 +29,7 @@ IDEAS = {
     },
     "urbansound8k": {
         AS_IT_IS: {},
-        "start-with-words-and-esc10": dict(start=("speech-commands", "esc10"), settings=FULL),
+        "start-with-words-and-esc10": dict(start=("speech-commands", "esc10"), settings=AFTER_OTHERS),
         "stronger-warp": dict(augment=dict(stretch=0.4, warp=0.3)),
         "no-noise": dict(augment=dict(noise_probability=0.0)),
         "two-seconds": dict(sizes=dict(window_seconds=2.0, frames=208)),
@@ -45,13 +43,6 @@ IDEAS = {
 }
 
 
-def changed(target: Target, start=(), settings=None, augment=None, sizes=None) -> Target:
-    """A target with one idea in it."""
-    own = {**target.settings, **(settings or {})}
-    own["augment"] = {**own.get("augment", {}), **(augment or {})}
-    return replace(target, start=start or target.start, settings=own, sizes={**target.sizes, **(sizes or {})})
-
-
 def best_valid(folder: Path, epochs: int) -> float | None:
     """The best validation accuracy of a run; None while it has not finished."""
     with open(folder / "history.csv", encoding="utf-8", newline="") as file:
@@ -63,7 +54,7 @@ def summed(name: str, runs: Path) -> dict:
     """Validation accuracy of every run that is there: {idea: {fold: accuracy}}, and each idea's mean difference to the recipe as it is."""
     found = {}
     for idea, change in IDEAS[name].items():
-        epochs = changed(TARGETS[name], **change).train().epochs
+        epochs = PLAIN[name].but(**change).train().epochs
         runs_of = {path.parent.name.removeprefix("fold-"): path.parent for path in sorted((runs / idea).glob("fold-*/history.csv"))}
         values = {fold: best_valid(folder, epochs) for fold, folder in runs_of.items()}
         found[idea] = {fold: value for fold, value in values.items() if value is not None}
@@ -90,7 +81,7 @@ def main():
         for idea, change in IDEAS[args.set].items():
             if args.idea and idea not in args.idea:
                 continue
-            target = changed(TARGETS[args.set], **change)
+            target = PLAIN[args.set].but(**change)
             found = target.folds(args.data)
             cache_path = runs / (f"features-{idea}.npz" if "sizes" in change else "features.npz")
             cache_path.parent.mkdir(parents=True, exist_ok=True)

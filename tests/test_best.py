@@ -28,8 +28,8 @@ def test_the_best_recipes_can_be_built_and_their_pages_know_them(name):
 
 @pytest.mark.parametrize(("name", "idea"), [(name, idea) for name, found in ideas.IDEAS.items() for idea in found])
 def test_an_idea_changes_what_it_names_and_nothing_else(name, idea):
-    change, plain = ideas.IDEAS[name][idea], best.TARGETS[name]
-    target = ideas.changed(plain, **change)
+    change, plain = ideas.IDEAS[name][idea], best.PLAIN[name]
+    target = plain.but(**change)
     clips = [Clip(Path("a"), label, "g") for label in "ab"]
     model = AudioMixer(target.model(clips)).eval()
     assert model(torch.zeros(1, model.config.window_samples)).shape == (1, len(model.config.labels))
@@ -79,7 +79,7 @@ def test_ideas_are_compared_over_the_folds_that_both_have(tmp_path):
     for idea, fold, values in (("as it is", "1", [0.5, 0.8]), ("as it is", "2", [0.7]), ("longer", "1", [0.9]), ("longer", "3", [0.1])):
         folder = tmp_path / idea / f"fold-{fold}"
         folder.mkdir(parents=True)
-        epochs = ideas.changed(best.TARGETS["emotion-random"], **ideas.IDEAS["emotion-random"][idea]).train().epochs
+        epochs = best.PLAIN["emotion-random"].but(**ideas.IDEAS["emotion-random"][idea]).train().epochs
         rows = [0.1] * (epochs - len(values)) + values
         (folder / "history.csv").write_text("epoch,valid_accuracy\n" + "".join(f"{i},{value}\n" for i, value in enumerate(rows, 1)))
     unfinished = tmp_path / "wider" / "fold-1"
