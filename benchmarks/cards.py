@@ -42,6 +42,7 @@ IDEA_WORDS = {
     "start-with-words-and-city": "begin with one that has learned Speech Commands and UrbanSound8K (then for non-commercial use only)",
     "start-with-words-and-city-gently": "the same, what was learned before changing at 0.3 times the rate",
     "start-with-words-and-esc10": "begin with one that has learned Speech Commands and ESC-10",
+    "start-with-words-and-esc10-longer": "the same for 120 epochs instead of 40",
     "stronger-warp": "stretch time by up to 40 and pitch by up to 30 %",
     "full-band": "sound up to 16 kHz (32 kHz sampling) instead of 8",
     "no-noise": "no other clip added as noise",

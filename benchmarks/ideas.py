@@ -30,6 +30,7 @@ IDEAS = {
     "urbansound8k": {
         AS_IT_IS: {},
         "start-with-words-and-esc10": dict(start=("speech-commands", "esc10"), settings=AFTER_OTHERS),
+        "start-with-words-and-esc10-longer": dict(start=("speech-commands", "esc10"), settings={**AFTER_OTHERS, "epochs": 120}),
         "stronger-warp": dict(augment=dict(stretch=0.4, warp=0.3)),
         "no-noise": dict(augment=dict(noise_probability=0.0)),
         "two-seconds": dict(sizes=dict(window_seconds=2.0, frames=208)),
