@@ -35,6 +35,7 @@ IDEAS = {
         "no-noise": dict(augment=dict(noise_probability=0.0)),
         "two-seconds": dict(sizes=dict(window_seconds=2.0, frames=208)),
     },
+    "emotion": {AS_IT_IS: {}, "longer": dict(settings=dict(epochs=150))},
     "emotion-random": {
         AS_IT_IS: {},
         "longer": dict(settings=dict(epochs=150)),
