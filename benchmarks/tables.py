@@ -39,8 +39,8 @@ def reproduce_section() -> str:
         f"Test accuracy in %, mean over the runs, with the 95 % interval of the mean where there are several ({first['depth']} blocks of "
         f"width {first['width']}, everything but the kind alike; the epoch is chosen on validation):\n",
         head, rule, *means,
-        "\nDifference to the plain mixer in points, within the same fold and seed; **bold** where there are three runs or more and the 95 % "
-        "interval leaves out zero:\n",
+        "\nDifference to the plain mixer in points, within the same fold and seed; **bold** where there are three runs or more and the "
+        "95 % interval leaves out zero:\n",
         pair_head, pair_rule, *pairs, "",
         f"Splits. {clips}. These are parts of the sets and small models: no figure here is comparable to a published one.",
         _verdicts(found), f"From `python -m benchmarks.reproduce DATA` ({max(one['date'] for one in found.values())}).",
