@@ -109,4 +109,5 @@ def _verdicts(found):
             up, every = [row for row in rows if row["mean"] > 0], pooled(found, kind, base)
             all_runs = f"over all {every['runs']} runs {_points(every)} points: {_verdict(every)}"
             lines.append(f"- {words}: better on {len(up)} of {len(rows)} sets; {all_runs}")
-    return "\nWhat the intervals allow to say:\n\n" + "\n".join(lines) + "\n"
+    claim = "The paper says that the roll helps, that the Hermitian transform helps, and that both together help most."
+    return "\n".join([f"\n{claim} What these runs allow to say:\n", *lines, ""])
