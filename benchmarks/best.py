@@ -108,7 +108,7 @@ TARGETS = {
     **PLAIN,
     "environment-city": PLAIN["environment"].but(start=("speech-commands", "urbansound8k"), settings=AFTER_OTHERS),
     "emotion-random": PLAIN["emotion-random"].but(settings=dict(epochs=150)),
-    "urbansound8k": PLAIN["urbansound8k"].but(start=("speech-commands", "esc10"), settings=AFTER_OTHERS),
+    "urbansound8k": PLAIN["urbansound8k"].but(start=("speech-commands", "esc10"), settings={**AFTER_OTHERS, "epochs": 120}),
 }
 
 
