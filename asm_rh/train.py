@@ -286,12 +286,18 @@ class Run:
         except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
             raise DataError(f"{self.state_path} cannot be read, so the run cannot go on: start again in another folder") from error
         self.set_optimizer(state.get("transferred", ()))
-        if state["settings"] != self.settings():
+        if _path(state["settings"]) != _path(self.settings()):
             raise DataError(f"the run in {self.dir} was started with other settings: give the same ones, or another folder")
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.history.rows = state["history"]
+
+
+def _path(settings):
+    """Of a run's settings those that decide its weights."""
+    model, config = json.loads(settings)
+    return model, {name: value for name, value in config.items() if name not in ("stop_after", "tensorboard")}
 
 
 class FromFeatures(nn.Module):

@@ -344,6 +344,8 @@ def test_a_finish_that_leaves_no_clips_is_refused_before_it_starts(data, tmp_pat
 def test_stop_after_ends_early_on_the_path_of_the_whole_run(data, straight, tmp_path):
     history = fit(MODEL, *data, replace(CHANCY, stop_after=2), tmp_path / "run", report=quiet)
     assert without_clock(history.rows) == without_clock(straight.rows)[:2]
+    whole = fit(MODEL, *data, CHANCY, tmp_path / "run", resume=True, report=quiet)
+    assert without_clock(whole.rows) == without_clock(straight.rows), "where it was to end is no other setting"
 
 
 def test_a_run_can_start_from_the_weights_of_another(data, straight, tmp_path):
