@@ -52,6 +52,7 @@ def test_nothing_of_the_later_set_is_heard_before(first, then):
     assert len({clip.group for clip in pretrain.lesson_clips(first, DATA, set())}) == len(heard) + 7, "seven recordings are in both"
 
 
+@pytest.mark.slow
 def test_a_run_begins_with_the_weights_that_learned_other_sounds_first(tmp_path, monkeypatch):
     for name, hertz in (("low", 200.0), ("high", 3000.0)):
         for i in range(40):

@@ -640,6 +640,7 @@ def test_signals_end_a_real_program_with_its_last_events(tmp_path, model, number
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a shell")
+@pytest.mark.slow
 def test_a_closed_pipe_ends_it_quietly(tmp_path, model):
     command = f"{sys.executable} -m asm_rh live --model {model} --threshold 1; echo code $? >&2"
     done = subprocess.run(

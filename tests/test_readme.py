@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 from app.examples import example_paths
@@ -39,6 +40,7 @@ def snippet(mark):
     return re.search(rf"<!-- {mark} -->\n```python\n(.*?)```", text, re.DOTALL)[1]
 
 
+@pytest.mark.slow
 def test_the_network_runs_with_torch_and_safetensors_alone(tmp_path):
     classifier = Classifier("asm-rh-keywords", "cpu")
     _, wave, rate = classifier.window_at(str(example_paths()[0]))
