@@ -35,6 +35,7 @@ from asm_rh.transfer import transfer
 from asm_rh.weight_files import read_weights
 
 from . import record
+from .cards import file_of
 from .keywords_data import librispeech_split
 from .pretrain import pretrain
 
@@ -228,13 +229,19 @@ def ship(target: Target, runs: Path, fold: Fold, name: str, precision: float = 0
     return threshold
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parser_for(words: str, sets) -> argparse.ArgumentParser:
+    """The flags of every command that trains a model for each fold of one of the `sets`."""
+    parser = argparse.ArgumentParser(description=words, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
-    parser.add_argument("set", choices=TARGETS)
+    parser.add_argument("set", choices=sets)
     parser.add_argument("--runs", type=Path, required=True, help="folder of the runs")
     parser.add_argument("--folds", nargs="+", help="only these")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="runs side by side, a thread each (default: one per core)")
+    return parser
+
+
+def main():
+    parser = parser_for(__doc__, TARGETS)
     parser.add_argument("--ship", action="store_true", help="put the last fold's weights into checkpoints/")
     args = parser.parse_args()
     target = TARGETS[args.set]
@@ -251,7 +258,7 @@ def main():
     if args.ship:
         figures["threshold"] = ship(target, args.runs, found[-1], target.preset)
         figures["shipped_fold"] = found[-1].name
-    record.write(f"best_{args.set.replace('-', '_')}", figures, f"python -m benchmarks.best DATA {args.set} --runs runs/{args.set}")
+    record.write(file_of(args.set), figures, f"python -m benchmarks.best DATA {args.set} --runs runs/{args.set}")
 
 
 if __name__ == "__main__":

@@ -5,14 +5,13 @@
 It goes on where it stopped. Writes results/ideas_<set>.json: the best validation accuracy of each fold's run, whole clips counted once.
 """
 
-import argparse
 import csv
-import os
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from . import record
-from .best import AFTER_OTHERS, PLAIN, begun, cache_of, learn
+from .best import AFTER_OTHERS, PLAIN, begun, cache_of, learn, parser_for
+from .cards import file_of
 
 AS_IT_IS = "as it is"
 GENTLE = dict(initial_learning_rate_scale=0.3, epochs=40)
@@ -69,13 +68,8 @@ def summed(name: str, runs: Path) -> dict:
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("set", choices=IDEAS)
-    parser.add_argument("--runs", type=Path, required=True, help="folder of the runs")
+    parser = parser_for(__doc__, IDEAS)
     parser.add_argument("--idea", nargs="+", help="only these")
-    parser.add_argument("--folds", nargs="+", help="only these")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="runs side by side, a thread each (default: one per core)")
     args = parser.parse_args()
     runs = args.runs / args.set
     with ProcessPoolExecutor(args.jobs, max_tasks_per_child=1) as pool:
@@ -94,7 +88,7 @@ def main():
         for done in waiting:
             done.result()
     command = f"python -m benchmarks.ideas DATA {args.set} --runs runs/ideas"
-    record.write(f"ideas_{args.set.replace('-', '_')}", summed(args.set, runs), command)
+    record.write(file_of(args.set, "ideas"), summed(args.set, runs), command)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ later test is heard here.
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from asm_rh.config import ModelConfig
 from asm_rh.corpora import read_layout
 from asm_rh.datasets import Clip, hashed_split
@@ -60,12 +62,7 @@ def lesson_cache(names, config: ModelConfig, data: Path, without: set[str], path
 
 def pretrain(names, config: ModelConfig, data: Path, without: set[str], folder: Path) -> Path:
     """Trains a network of this shape on the named sets, or goes on with it -> its run folder. `without`: groups of the later set."""
-    import torch
-
     torch.set_num_threads(1)
-    done = folder / "done"
-    if done.exists():
-        return folder
     folder.mkdir(parents=True, exist_ok=True)
     cache = lesson_cache(names, config, data, without, folder / "features.npz")
     train, valid = (cache.of_split(part) for part in ("train", "valid"))
@@ -74,5 +71,4 @@ def pretrain(names, config: ModelConfig, data: Path, without: set[str], folder: 
     settings, resume = RECIPES["modern"].train.replace(**SETTINGS), (folder / STATE_FILE).is_file()
     history = fit(shape, train, valid, settings, folder, resume, report=lambda line: None)
     print(f"{' + '.join(names)}: best epoch {history.best['epoch']}, validation {history.best['valid_accuracy']:.3f}", flush=True)
-    done.touch()
     return folder

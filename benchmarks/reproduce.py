@@ -155,17 +155,20 @@ def keep(name: str, size: str, row: dict) -> None:
 
 def compared(rows: list[dict]) -> dict:
     """Means of each kind, and differences to the plain mixer and to the paper's model over the runs that both have."""
-    by = {variant: {row["seed"]: row for row in rows if row["variant"] == variant} for variant in VARIANTS}
-    means = {
-        variant: {key: spread([row[key] for row in own.values()]) for key in ("accuracy", "auc")} for variant, own in by.items() if own
-    }
+    by = {variant: [row for row in rows if row["variant"] == variant] for variant in VARIANTS}
+    means = {variant: {key: spread([row[key] for row in own]) for key in ("accuracy", "auc")} for variant, own in by.items() if own}
     pairs = {}
     for base in (PLAIN, PAPER):
-        for variant, own in by.items():
-            both = sorted(own.keys() & by[base].keys())
-            if variant != base and both:
-                pairs[f"{variant} - {base}"] = spread([own[seed]["accuracy"] - by[base][seed]["accuracy"] for seed in both])
+        for variant in VARIANTS:
+            if variant != base and (found := differences(rows, variant, base)):
+                pairs[f"{variant} - {base}"] = spread(found)
     return {"means": means, "paired_differences": pairs}
+
+
+def differences(rows: list[dict], kind: str, base: str) -> list[float]:
+    """By how much a kind is more accurate than another, of every run that both have."""
+    own, other = ({row["seed"]: row["accuracy"] for row in rows if row["variant"] == name} for name in (kind, base))
+    return [own[seed] - other[seed] for seed in sorted(own.keys() & other.keys())]
 
 
 def spread(values) -> dict:

@@ -1,7 +1,7 @@
 """The paper's comparison, measured: results/reproduce_*.json as the tables of the README."""
 
 from .figures import load
-from .reproduce import PAPER, PLAIN, path_of, spread
+from .reproduce import PAPER, PLAIN, differences, path_of, spread
 
 KINDS = {
     "mixer": "plain mixer, mean over the patches",
@@ -62,11 +62,8 @@ def _mean(one, kind):
 
 def pooled(found: dict, kind: str, base: str) -> dict:
     """The difference of two kinds over every run of every set that both have, with its 95 % interval."""
-    differences = []
-    for one in found.values():
-        own, other = ({row["seed"]: row["accuracy"] for row in one["rows"] if row["variant"] == name} for name in (kind, base))
-        differences += [own[seed] - other[seed] for seed in sorted(own.keys() & other.keys())]
-    return spread(differences) if differences else {}
+    every = [value for one in found.values() for value in differences(one["rows"], kind, base)]
+    return spread(every) if every else {}
 
 
 def _pair(one, pair):

@@ -110,6 +110,7 @@ def test_who_changes_their_mind_is_not_overtaken_by_the_first_wish(open_page, hu
     said(page, "me/late")
     ask(page, "me/bats")
     said(page, "is loaded; all tabs show it")
+    shows(page, "me/bats")
     page.wait_for_timeout(1000)
     assert "me/bats" in page.inner_text("#model-said"), "the older wish must not say anything when it ends"
     hub[2].gate.set()
